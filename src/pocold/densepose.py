@@ -1,0 +1,276 @@
+"""DensePose maps: the 25 body labels, their left/right symmetry, files, and the tensors the networks take.
+
+Legend: H W picture or latent size, B batch, P = 25 labels (0 background, 1..24 body parts).
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from torch import Tensor
+
+from pocold.files import atomic_write
+
+NUM_LABELS = 25
+
+# detectron2's order. Limbs have two charts each; which of them is front or back, inner or outer, is in docs/method.md.
+LABEL_NAMES = (
+    "background",
+    "torso back", "torso front",
+    "right hand", "left hand",
+    "left foot", "right foot",
+    "right upper leg back", "left upper leg back", "right upper leg front", "left upper leg front",
+    "right lower leg back", "left lower leg back", "right lower leg front", "left lower leg front",
+    "left upper arm inner", "right upper arm inner", "left upper arm outer", "right upper arm outer",
+    "left lower arm inner", "right lower arm inner", "left lower arm outer", "right lower arm outer",
+    "right head", "left head",
+)  # fmt: skip
+
+# What label p becomes when the picture is mirrored.
+MIRRORED_LABEL = np.array(
+    [0, 1, 2, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15, 18, 17, 20, 19, 22, 21, 24, 23], dtype=np.uint8
+)
+
+# Groups of labels by the names people use for them. "top" and "trousers" are what such a garment can cover.
+BODY_PARTS: dict[str, frozenset[int]] = {
+    "background": frozenset({0}),
+    "torso": frozenset({1, 2}),
+    "hands": frozenset({3, 4}),
+    "feet": frozenset({5, 6}),
+    "upper_legs": frozenset({7, 8, 9, 10}),
+    "lower_legs": frozenset({11, 12, 13, 14}),
+    "upper_arms": frozenset({15, 16, 17, 18}),
+    "lower_arms": frozenset({19, 20, 21, 22}),
+    "head": frozenset({23, 24}),
+    "arms": frozenset(range(15, 23)),
+    "legs": frozenset(range(7, 15)),
+    "top": frozenset({1, 2, *range(15, 23)}),
+    "trousers": frozenset(range(7, 15)),
+    "body": frozenset(range(1, 25)),
+}
+
+ChannelOrder = Literal["auto", "iuv", "vui"]
+_CHANNEL_ORDER_KEY = "pocold:channels"
+
+
+def body_part_labels(parts: str | int | Iterable[str | int]) -> frozenset[int]:
+    """The labels 0..24 named by ``parts``: names of :data:`BODY_PARTS`, labels, or several of either.
+
+    Raises:
+        ValueError: for an unknown name, or a label outside 0..24.
+    """
+    if isinstance(parts, str | int):
+        parts = [parts]
+    labels: set[int] = set()
+    for part in parts:
+        if isinstance(part, str) and part in BODY_PARTS:
+            labels |= BODY_PARTS[part]
+        elif not isinstance(part, str) and 0 <= part < NUM_LABELS:
+            labels.add(int(part))
+        else:
+            raise ValueError(
+                f"unknown body part {part!r}: expected a DensePose label 0..24 or one of {', '.join(BODY_PARTS)}"
+            )
+    if not labels:
+        raise ValueError("expected at least one body part, got none")
+    return frozenset(labels)
+
+
+@dataclass(frozen=True, eq=False)
+class DensePose:
+    """One person's DensePose map.
+
+    Attributes:
+        labels: uint8 ``(H, W)``, body label of each pixel, 0 (background) to 24.
+        uv: float32 ``(2, H, W)`` in [0, 1], surface coordinates inside each part, or None.
+
+    Raises:
+        ValueError: on construction, if shapes, values or sizes are none of these.
+    """
+
+    labels: np.ndarray
+    uv: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        labels = np.asarray(self.labels)
+        if labels.ndim != 2 or 0 in labels.shape:
+            raise ValueError(f"DensePose labels must have shape (H, W), got {tuple(labels.shape)}")
+        if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.round(labels)).all()):
+            raise ValueError("DensePose labels must be whole numbers 0..24, got fractions, NaN or infinity")
+        if labels.min() < 0 or labels.max() >= NUM_LABELS:
+            raise ValueError(
+                f"DensePose labels must lie in 0..24, got values from {labels.min():g} to {labels.max():g}; "
+                "a picture of a map (coloured or blended over a photo) is not a map"
+            )
+        object.__setattr__(self, "labels", np.ascontiguousarray(labels, dtype=np.uint8))
+        if self.uv is None:
+            return
+        uv = np.ascontiguousarray(self.uv, dtype=np.float32)
+        if uv.shape != (2, *labels.shape):
+            raise ValueError(f"DensePose uv must have shape (2, H, W) = {(2, *labels.shape)}, got {uv.shape}")
+        if not np.isfinite(uv).all() or uv.min() < 0 or uv.max() > 1:
+            raise ValueError("DensePose uv must be finite and lie in [0, 1]")
+        object.__setattr__(self, "uv", uv)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        height, width = self.labels.shape
+        return height, width
+
+    @property
+    def visible_parts(self) -> frozenset[int]:
+        """The body labels that occur, background left out."""
+        return frozenset(np.unique(self.labels).tolist()) - {0}
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], channels: ChannelOrder = "auto") -> "DensePose":
+        """Read a map from a picture file.
+
+        Understood are label maps (one 8-bit channel, or three equal ones) and IUV maps (three channels, U and V as
+        0..255). Tools disagree on where I is: detectron2-style arrays written through OpenCV have it in the blue
+        channel (``vui`` in RGB order), this class writes it into the red one (``iuv``).
+
+        Args:
+            path: a lossless picture file, such as PNG.
+            channels: order of an RGB file; ``auto`` takes the channel whose values all lie in 0..24.
+
+        Raises:
+            ValueError: if the file is missing or unreadable, is a colour picture, or its order cannot be told.
+        """
+        path = Path(path)
+        if channels not in ("auto", "iuv", "vui"):
+            raise ValueError(f"unknown channel order {channels!r}: expected 'auto', 'iuv' or 'vui'")
+        try:
+            with Image.open(path) as picture:
+                picture.load()
+                written_order = picture.info.get(_CHANNEL_ORDER_KEY)
+                if picture.mode not in ("L", "P", "RGB", "1", "I", "I;16"):
+                    raise ValueError(
+                        f"{path}: expected a label map (one 8-bit channel) or an IUV map (three), "
+                        f"got a picture of mode {picture.mode}"
+                    )
+                values = np.asarray(picture)
+        except FileNotFoundError:
+            raise ValueError(f"no such DensePose file: {path}") from None
+        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{path} cannot be read as a DensePose picture: {error}") from error
+
+        if values.ndim == 2:
+            return cls._from_file_values(path, values)
+        if (values[..., 0] == values[..., 1]).all() and (values[..., 0] == values[..., 2]).all():
+            return cls._from_file_values(path, values[..., 0])
+        if channels == "auto":
+            channels = _detect_channel_order(path, values, written_order)
+        if channels == "vui":
+            values = values[..., ::-1]
+        uv = values[..., 1:].transpose(2, 0, 1).astype(np.float32) / 255
+        return cls._from_file_values(path, values[..., 0], uv)
+
+    @classmethod
+    def _from_file_values(cls, path: Path, labels: np.ndarray, uv: np.ndarray | None = None) -> "DensePose":
+        try:
+            return cls(labels, uv)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write a PNG, atomically: one channel of labels, or RGB = (I, 255 U, 255 V) where U and V are known.
+
+        Raises:
+            ValueError: if ``path`` does not end in ``.png`` (a lossy format would change labels), or cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise ValueError(f"DensePose maps are written as .png (lossless), got {path.name}")
+        notes = PngImagePlugin.PngInfo()
+        if self.uv is None:
+            picture = Image.fromarray(self.labels)
+        else:
+            quantised = np.round(self.uv * 255).astype(np.uint8)
+            picture = Image.fromarray(np.stack([self.labels, *quantised], axis=-1))
+            notes.add_text(_CHANNEL_ORDER_KEY, "iuv")
+        with atomic_write(path) as temporary:
+            picture.save(temporary, format="PNG", pnginfo=notes)
+
+    def hflip(self) -> "DensePose":
+        """The map of the mirrored picture: columns reversed, left and right labels exchanged. Twice is the identity.
+
+        Raises:
+            ValueError: with U and V, whose symmetry tables this version does not know; flip ``DensePose(labels)``.
+        """
+        if self.uv is not None:
+            raise ValueError("a map with uv cannot be flipped: drop it first with DensePose(pose.labels).hflip()")
+        return DensePose(MIRRORED_LABEL[self.labels[:, ::-1]])
+
+    def to_image(self) -> Image.Image:
+        """An RGB picture of the labels for people to look at; not readable back."""
+        return Image.fromarray(_palette()[self.labels])
+
+
+def _detect_channel_order(path: Path, values: np.ndarray, written_order: str | None) -> Literal["iuv", "vui"]:
+    """Which of the outer channels is I: the only one with values in 0..24, unless the file says so itself."""
+    if written_order == "iuv":
+        return "iuv"
+    first_fits, last_fits = bool(values[..., 0].max() < NUM_LABELS), bool(values[..., 2].max() < NUM_LABELS)
+    if first_fits and last_fits:
+        raise ValueError(
+            f"{path}: both the first and the last channel could hold the labels; say which with channels='iuv' or 'vui'"
+        )
+    if not first_fits and not last_fits:
+        raise ValueError(
+            f"{path}: expected a DensePose map, but neither the first nor the last channel lies in 0..24 "
+            f"(they reach {values[..., 0].max()} and {values[..., 2].max()}); this looks like a colour picture"
+        )
+    return "iuv" if first_fits else "vui"
+
+
+def _palette() -> np.ndarray:
+    """uint8 (25, 3): black, then hues that differ between neighbouring parts; right-hand parts are darker."""
+    colours = np.zeros((NUM_LABELS, 3), dtype=np.uint8)
+    for label in range(1, NUM_LABELS):
+        hue = (0.61803398875 * label) % 1.0  # golden-ratio steps keep any run of labels apart
+        value = 0.75 if LABEL_NAMES[label].startswith("right") else 0.95
+        rgb = [value * (1 - 0.65 * min(1.0, max(0.0, abs((hue + k) % 1.0 * 6 - 3) - 1))) for k in (0, 2 / 3, 1 / 3)]
+        colours[label] = np.round(np.array(rgb) * 255)
+    return colours
+
+
+def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Reduce label maps to a level's own size by nearest neighbour, in exact integer arithmetic.
+
+    Row ``i`` of the result is row ``floor(i * H / h)`` of the input, as in torch's ``nearest``; because any size is
+    reduced from the map itself, levels of odd latents stay aligned with their features.
+
+    Args:
+        labels: ``(..., H, W)``, any dtype.
+        size: ``(h, w)``.
+
+    Returns:
+        ``(..., h, w)``, dtype and device of ``labels``.
+    """
+    (height, width), (h, w) = labels.shape[-2:], size
+    if (height, width) == (h, w):
+        return labels
+    rows = torch.arange(h, device=labels.device) * height // h
+    columns = torch.arange(w, device=labels.device) * width // w
+    return labels[..., rows[:, None], columns]
+
+
+def one_hot(labels: Tensor, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """The pose as the UNet takes it (method.md 1): labels at latent size, one channel per label.
+
+    Args:
+        labels: ``(B, H, W)``, integers 0..24 at any resolution.
+        size: latent size ``(h, w)``.
+
+    Returns:
+        ``(B, 25, h, w)``, zeros and ones. A dropped pose is this times zero.
+    """
+    resized = resize_labels(labels, size).long()
+    return torch.nn.functional.one_hot(resized, NUM_LABELS).permute(0, 3, 1, 2).to(dtype).contiguous()

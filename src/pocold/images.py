@@ -1,0 +1,316 @@
+"""Pictures in and out: the only file that knows uint8 HWC against float NCHW in [-1, 1].
+
+Conversions (documented once, here):
+
+- grey, palette, CMYK and 1-bit pictures become RGB; 16-bit grey is scaled to 8 bits;
+- transparency is laid over white;
+- the camera's EXIF rotation is applied;
+- a picture of another size than asked for is *framed*: see :class:`Frame`.
+
+Legend: H W picture size, B batch.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from torch import Tensor
+
+from pocold.files import atomic_write
+
+ImageInput = Image.Image | str | os.PathLike[str] | np.ndarray | Tensor
+MaskInput = ImageInput
+FrameMode = Literal["pad", "crop", "stretch"]
+
+MIN_SIDE = 8  # one latent pixel
+MAX_PIXELS = 64_000_000  # an 8000 x 8000 photograph; more is a mistake or an attack
+_METADATA_KEY = "pocold"
+
+
+def load_image(image: ImageInput, name: str = "image") -> Image.Image:
+    """Any picture as an RGB PIL image.
+
+    Args:
+        image: a PIL image; a path; a numpy array ``(H, W)``, ``(H, W, 1|3|4)``, uint8 or float in [0, 1]; or a torch
+            tensor ``(3, H, W)`` or ``(1, 3, H, W)``, float in [-1, 1].
+        name: what to call it in errors.
+
+    Raises:
+        ValueError: if it is missing, truncated, not a picture, too small (under 8 pixels a side), too large, or holds
+            NaN or values outside its range.
+    """
+    if isinstance(image, str | os.PathLike):
+        picture = _open(Path(image), name)
+    elif isinstance(image, Image.Image):
+        picture = image
+    elif isinstance(image, np.ndarray):
+        picture = _from_array(image, name)
+    elif isinstance(image, Tensor):
+        picture = _from_tensor(image, name)
+    else:
+        raise ValueError(f"{name}: expected a PIL image, path, numpy array or tensor, got {type(image).__name__}")
+
+    width, height = picture.size
+    if min(width, height) < MIN_SIDE:
+        raise ValueError(f"{name}: expected at least {MIN_SIDE} pixels a side, got {width}x{height}")
+    if width * height > MAX_PIXELS:
+        raise ValueError(
+            f"{name}: {width}x{height} is more than {MAX_PIXELS // 10**6} megapixels; scale it down before"
+        )
+    try:
+        return _to_rgb(picture)
+    except (OSError, SyntaxError) as error:  # Pillow decodes lazily: truncated data shows only now
+        raise ValueError(f"{name}: the picture cannot be decoded ({error}); it may be truncated") from error
+
+
+def _open(path: Path, name: str) -> Image.Image:
+    try:
+        # the size is in the header: load_image can refuse a huge picture before it is decoded
+        return Image.open(path)
+    except FileNotFoundError:
+        raise ValueError(f"{name}: no such file: {path}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name}: {path} cannot be read as a picture: {error}") from error
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode in ("I", "I;16", "I;16B", "I;16L"):
+        values = np.asarray(picture).astype(np.int64)
+        picture = Image.fromarray((np.clip(values, 0, 65535) / 257 + 0.5).astype(np.uint8))
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+def _from_array(array: np.ndarray, name: str) -> Image.Image:
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim != 2 and (array.ndim != 3 or array.shape[-1] not in (3, 4)):
+        raise ValueError(f"{name}: expected an array of shape (H, W) or (H, W, 1|3|4), got {array.shape}")
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name}: the array holds NaN or infinity")
+        if array.min() < 0 or array.max() > 1:
+            raise ValueError(
+                f"{name}: a float array must lie in [0, 1], got values from {array.min():g} to {array.max():g}"
+            )
+        array = np.round(array * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise ValueError(f"{name}: expected an array of uint8 or of floats in [0, 1], got {array.dtype}")
+    return Image.fromarray(array)
+
+
+def _from_tensor(tensor: Tensor, name: str) -> Image.Image:
+    if tensor.ndim == 4 and tensor.shape[0] == 1:
+        tensor = tensor[0]
+    if tensor.ndim != 3 or tensor.shape[0] != 3 or not tensor.is_floating_point():
+        raise ValueError(
+            f"{name}: expected a float tensor of shape (3, H, W) in [-1, 1], got {tensor.dtype} {tuple(tensor.shape)}"
+        )
+    check_range(tensor, name)
+    return to_pil(tensor[None])[0]
+
+
+def check_range(images: Tensor, name: str = "image") -> None:
+    """Raise a ValueError unless all values are finite and lie in [-1, 1] (a rounding error beyond is allowed)."""
+    if not torch.isfinite(images).all():
+        raise ValueError(f"{name}: the tensor holds NaN or infinity")
+    low, high = float(images.min()), float(images.max())
+    if low < -1.001 or high > 1.001:
+        raise ValueError(f"{name}: a float tensor must lie in [-1, 1], got values from {low:g} to {high:g}")
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """RGB picture, uint8 HWC -> float32 ``(1, 3, H, W)`` in [-1, 1]."""
+    values = torch.from_numpy(np.array(image.convert("RGB"), dtype=np.float32))
+    return (values / 127.5 - 1).permute(2, 0, 1)[None].contiguous()
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Float ``(B, 3, H, W)`` in [-1, 1] -> uint8 ``(B, H, W, 3)``, rounded to nearest."""
+    values = (images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5
+    return values.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def to_numpy(images: Tensor) -> np.ndarray:
+    """Float ``(B, 3, H, W)`` in [-1, 1] -> float32 ``(B, H, W, 3)`` in [0, 1]."""
+    return (images.detach().float().cpu().clamp(-1, 1) / 2 + 0.5).permute(0, 2, 3, 1).numpy()
+
+
+def to_pil(images: Tensor) -> list[Image.Image]:
+    """Float ``(B, 3, H, W)`` in [-1, 1] -> RGB pictures."""
+    return [Image.fromarray(picture) for picture in to_uint8(images)]
+
+
+def load_mask(mask: MaskInput, name: str = "mask") -> np.ndarray:
+    """A binary mask as bool ``(H, W)``: True (white, 1 or 255) where a picture is to be generated.
+
+    Raises:
+        ValueError: if it is not two-dimensional or holds anything but two values: 0 and either 1 or 255.
+    """
+    if isinstance(mask, Tensor):
+        mask = mask.detach().cpu().numpy()
+    if isinstance(mask, str | os.PathLike | Image.Image):
+        if not isinstance(mask, Image.Image):
+            mask = _open(Path(mask), name)
+        try:
+            values = np.asarray(mask if mask.mode in ("1", "L") else load_image(mask, name).convert("L"))
+        except (OSError, SyntaxError) as error:
+            raise ValueError(f"{name}: the picture cannot be decoded ({error}); it may be truncated") from error
+    elif isinstance(mask, np.ndarray):
+        values = mask
+    else:
+        raise ValueError(f"{name}: expected a PIL image, path, numpy array or tensor, got {type(mask).__name__}")
+    if values.ndim == 3 and 1 in (values.shape[0], values.shape[-1]):
+        values = values[0] if values.shape[0] == 1 else values[..., 0]
+    if values.ndim != 2:
+        raise ValueError(f"{name}: expected shape (H, W), got {values.shape}")
+    levels = set(np.unique(values).tolist())
+    if not (levels <= {0, 1} or levels <= {0, 255}):
+        shown = ", ".join(f"{level:g}" for level in sorted(levels)[:6])
+        raise ValueError(
+            f"{name}: expected a binary mask (0 keeps, 1 or 255 generates), got the values {shown}"
+            f"{', ...' if len(levels) > 6 else ''}; threshold it first"
+        )
+    return values > 0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How a picture of one size is brought to another: the size policy, the same for photo, map and mask.
+
+    - ``pad``: scaled to fit inside, centred; what is missing repeats the picture's border (labels: background). Keeps
+      everything, distorts nothing. The default.
+    - ``crop``: scaled to cover, centred; what sticks out is cut off.
+    - ``stretch``: both sides scaled on their own.
+
+    A photograph and the map that belongs to it must share one size, so that one frame serves both.
+
+    Attributes:
+        source: (height, width) before.
+        target: (height, width) after.
+        mode: see above.
+
+    Raises:
+        ValueError: for an unknown mode or an impossible size.
+    """
+
+    source: tuple[int, int]
+    target: tuple[int, int]
+    mode: FrameMode = "pad"
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(FrameMode):
+            raise ValueError(f"unknown frame mode {self.mode!r}: expected one of {', '.join(get_args(FrameMode))}")
+        if min(*self.source, *self.target) < 1:
+            raise ValueError(f"sizes must be positive, got {self.source} and {self.target}")
+
+    @property
+    def scaled(self) -> tuple[int, int]:
+        """(height, width) of the whole picture after scaling, before it is padded or cropped."""
+        (h, w), (height, width) = self.source, self.target
+        if self.mode == "stretch":
+            return self.target
+        choose = min if self.mode == "pad" else max
+        scale = choose(height / h, width / w)
+        return max(1, round(h * scale)), max(1, round(w * scale))
+
+    def image(self, picture: Image.Image) -> Image.Image:
+        """Frame an RGB picture (Lanczos with antialiasing)."""
+        self._check(picture.size[::-1], "picture")
+        if self.source == self.target:
+            return picture
+        h, w = self.scaled
+        return Image.fromarray(self._place(np.asarray(picture.resize((w, h), Image.Resampling.LANCZOS)), "edge"))
+
+    def labels(self, labels: np.ndarray) -> np.ndarray:
+        """Frame a map ``(H, W)`` of labels or mask values (nearest neighbour, padded with 0)."""
+        self._check(labels.shape[-2:], "map")
+        if self.source == self.target:
+            return labels
+        (height, width), (h, w) = self.source, self.scaled
+        nearest = labels[(np.arange(h) * height // h)[:, None], np.arange(w) * width // w]
+        return self._place(nearest, "constant")
+
+    def _check(self, size: Sequence[int], what: str) -> None:
+        if tuple(size) != self.source:
+            raise ValueError(f"this frame is for a {what} of size {self.source} (height, width), got {tuple(size)}")
+
+    def _place(self, values: np.ndarray, fill: Literal["edge", "constant"]) -> np.ndarray:
+        """Centre ``values (h, w, ...)`` in the target, cutting what sticks out and filling what is missing."""
+        for axis, wanted in enumerate(self.target):
+            surplus = values.shape[axis] - wanted
+            if surplus > 0:
+                values = np.take(values, np.arange(surplus // 2, surplus // 2 + wanted), axis=axis)
+            elif surplus < 0:
+                before = -surplus // 2
+                widths = [(0, 0)] * values.ndim
+                widths[axis] = (before, -surplus - before)
+                values = np.pad(values, widths, mode=fill)
+        return values
+
+
+def paste_back(generated: Tensor, original: Tensor, mask: Tensor, feather: int) -> Tensor:
+    """Put the kept pixels of ``original`` over ``generated``, blending over a border *inside* the mask.
+
+    Outside the mask the result equals ``original`` to the bit. Inside, the share of the generated picture rises
+    linearly from 0 at the border to 1 at about ``feather`` pixels from it.
+
+    Args:
+        generated: ``(B, 3, H, W)`` in [-1, 1].
+        original: ``(1 or B, 3, H, W)`` in [-1, 1].
+        mask: bool ``(1 or B, 1, H, W)``, True where the picture was generated.
+        feather: width of the border in pixels, 0 for a hard edge.
+    """
+    share = mask.to(generated)
+    if feather > 0:
+        radius = (feather + 1) // 2
+        # Erode by the radius, then blur by it: the ramp then ends exactly at the mask's border.
+        eroded = -F.max_pool2d(-F.pad(share, [radius] * 4, value=1.0), 2 * radius + 1, stride=1)
+        padded = F.pad(eroded, [radius] * 4, mode="replicate")
+        share = F.avg_pool2d(padded, 2 * radius + 1, stride=1).clamp(0, 1) * mask
+    blended = original + share * (generated - original)
+    return torch.where(mask, blended, original.to(blended.dtype))
+
+
+def write_png(image: Image.Image, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> None:
+    """Write a generated picture as PNG, atomically, marked as synthetic.
+
+    Args:
+        image: RGB picture.
+        path: file name ending in ``.png``.
+        metadata: JSON-serialisable settings, kept in the text chunk ``pocold``; ``{"synthetic": true}`` is added.
+
+    Raises:
+        ValueError: if the name does not end in ``.png`` or the folder does not exist.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"generated pictures are written as .png (they carry metadata), got {path.name}")
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text(_METADATA_KEY, json.dumps({"synthetic": True, **(metadata or {})}, sort_keys=True))
+    with atomic_write(path) as temporary:
+        image.save(temporary, format="PNG", pnginfo=notes)
+
+
+def read_png_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The settings that :func:`write_png` stored.
+
+    Raises:
+        ValueError: if the file cannot be read or was not written by pocold.
+    """
+    picture = _open(Path(path), "picture")
+    text = getattr(picture, "text", {}).get(_METADATA_KEY)
+    if text is None:
+        raise ValueError(f"{path} carries no pocold metadata")
+    return json.loads(text)
