@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -144,40 +144,59 @@ class DensePose:
             ValueError: if the file is missing or unreadable, is a colour picture, or its order cannot be told.
         """
         path = Path(path)
-        if channels not in ("auto", "iuv", "vui"):
-            raise ValueError(f"unknown channel order {channels!r}: expected 'auto', 'iuv' or 'vui'")
         try:
             with Image.open(path) as picture:
                 picture.load()
-                written_order = picture.info.get(_CHANNEL_ORDER_KEY)
-                if picture.mode not in ("L", "P", "RGB", "1", "I", "I;16"):
-                    raise ValueError(
-                        f"{path}: expected a label map (one 8-bit channel) or an IUV map (three), "
-                        f"got a picture of mode {picture.mode}"
-                    )
-                values = np.asarray(picture)
+                return cls.from_image(picture, channels)
         except FileNotFoundError:
             raise ValueError(f"no such DensePose file: {path}") from None
         except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise ValueError(f"{path} cannot be read as a DensePose picture: {error}") from error
-
-        if values.ndim == 2:
-            return cls._from_file_values(path, values)
-        if (values[..., 0] == values[..., 1]).all() and (values[..., 0] == values[..., 2]).all():
-            return cls._from_file_values(path, values[..., 0])
-        if channels == "auto":
-            channels = _detect_channel_order(path, values, written_order)
-        if channels == "vui":
-            values = values[..., ::-1]
-        uv = values[..., 1:].transpose(2, 0, 1).astype(np.float32) / 255
-        return cls._from_file_values(path, values[..., 0], uv)
-
-    @classmethod
-    def _from_file_values(cls, path: Path, labels: np.ndarray, uv: np.ndarray | None = None) -> "DensePose":
-        try:
-            return cls(labels, uv)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
+
+    @classmethod
+    def from_image(cls, picture: Image.Image, channels: ChannelOrder = "auto") -> "DensePose":
+        """A map from an opened picture; see :meth:`read`."""
+        if channels not in get_args(ChannelOrder):
+            raise ValueError(f"unknown channel order {channels!r}: expected one of {', '.join(get_args(ChannelOrder))}")
+        if picture.mode not in ("L", "P", "RGB", "I", "I;16"):
+            raise ValueError(
+                "expected a label map (one channel) or an IUV map (three 8-bit channels), "
+                f"got a picture of mode {picture.mode}"
+            )
+        values = np.asarray(picture)
+        if values.ndim == 3 and (values == values[..., :1]).all():
+            values = values[..., 0]
+        if values.ndim == 2:
+            return cls(values)
+        if channels == "auto":
+            channels = _detect_channel_order(values, picture.info.get(_CHANNEL_ORDER_KEY))
+        if channels == "vui":
+            values = values[..., ::-1]
+        return cls(values[..., 0], values[..., 1:].transpose(2, 0, 1).astype(np.float32) / 255)
+
+    @classmethod
+    def load(cls, pose: "PoseInput", name: str = "pose") -> "DensePose":
+        """Any form of a map: a DensePose, a path, a PIL image, or labels ``(H, W)`` as numpy array or tensor.
+
+        Raises:
+            ValueError: if it is none of these, or not a valid map; ``name`` is what the message calls it.
+        """
+        if isinstance(pose, DensePose):
+            return pose
+        if isinstance(pose, str | os.PathLike):
+            return cls.read(pose)
+        if isinstance(pose, Tensor):
+            pose = pose.detach().cpu().numpy()
+        try:
+            if isinstance(pose, Image.Image):
+                return cls.from_image(pose)
+            if isinstance(pose, np.ndarray):
+                return cls(pose)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        raise ValueError(f"{name}: expected a DensePose, path, PIL image, or labels (H, W), got {type(pose).__name__}")
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write a PNG, atomically: one channel of labels, or RGB = (I, 255 U, 255 V) where U and V are known.
@@ -213,18 +232,21 @@ class DensePose:
         return Image.fromarray(_palette()[self.labels])
 
 
-def _detect_channel_order(path: Path, values: np.ndarray, written_order: str | None) -> Literal["iuv", "vui"]:
+PoseInput = DensePose | str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
+
+
+def _detect_channel_order(values: np.ndarray, written_order: str | None) -> Literal["iuv", "vui"]:
     """Which of the outer channels is I: the only one with values in 0..24, unless the file says so itself."""
     if written_order == "iuv":
         return "iuv"
     first_fits, last_fits = bool(values[..., 0].max() < NUM_LABELS), bool(values[..., 2].max() < NUM_LABELS)
     if first_fits and last_fits:
         raise ValueError(
-            f"{path}: both the first and the last channel could hold the labels; say which with channels='iuv' or 'vui'"
+            "both the first and the last channel could hold the labels; say which with channels='iuv' or 'vui'"
         )
     if not first_fits and not last_fits:
         raise ValueError(
-            f"{path}: expected a DensePose map, but neither the first nor the last channel lies in 0..24 "
+            "expected a DensePose map, but neither the first nor the last channel lies in 0..24 "
             f"(they reach {values[..., 0].max()} and {values[..., 2].max()}); this looks like a colour picture"
         )
     return "iuv" if first_fits else "vui"

@@ -1,6 +1,7 @@
 """Writing files so that a reader never sees half of one."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,3 +36,29 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; put it in place of ``path`` if the block ends well.
+
+    A folder that stood there before is replaced only then, as a whole.
+
+    Raises:
+        ValueError: if the folder above ``path`` does not exist, or ``path`` is a file.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"expected a folder to write to, got the file {path}")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"cannot write {path}: the folder {path.absolute().parent} does not exist; create it first")
+    temporary = Path(tempfile.mkdtemp(dir=path.absolute().parent, prefix=f".{path.name}."))
+    try:
+        content, previous = temporary / "new", temporary / "previous"
+        content.mkdir()  # not the private folder itself: this one gets the user's usual permissions
+        yield content
+        if path.exists():
+            path.rename(previous)
+        content.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

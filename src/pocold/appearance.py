@@ -1,0 +1,199 @@
+"""The appearance code of a person: computed once per photograph, reused for every pose, step and guidance branch.
+
+Legend: B people, A heads, K filters, D head width; one layer per attention of the UNet, in the order they are called.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pocold.files import atomic_write
+
+_FORMAT = "pocold-appearance-code-1"
+
+
+@dataclass(frozen=True, eq=False)
+class AppearanceCode:
+    """What the extraction half of every attention gathers from one or more photographs.
+
+    Attributes:
+        values: per layer ``(B, A, K, D)``, the code ``E v`` (method.md 3).
+        mass: per layer float32 ``(B, A, K)``, logarithms of the softmax denominators of E. With them codes of several
+            sources merge exactly (:meth:`union`). ``-inf`` where nothing was extracted.
+        fingerprint: float32 ``(F,)``, a sample of the weights that made the code; see :meth:`check_model`.
+
+    Raises:
+        ValueError: on construction, if the layers' shapes do not belong together.
+    """
+
+    values: tuple[Tensor, ...]
+    mass: tuple[Tensor, ...]
+    fingerprint: Tensor
+
+    def __post_init__(self) -> None:
+        if not self.values or len(self.values) != len(self.mass):
+            raise ValueError(
+                f"an appearance code needs as many values as masses, got {len(self.values)} and {len(self.mass)}"
+            )
+        for layer, (values, mass) in enumerate(zip(self.values, self.mass, strict=True)):
+            if values.ndim != 4 or values.shape[:3] != mass.shape or len(values) != len(self.values[0]):
+                raise ValueError(
+                    f"appearance code, layer {layer}: expected values (B, A, K, D) and mass (B, A, K), "
+                    f"got {tuple(values.shape)} and {tuple(mass.shape)}"
+                )
+
+    def __len__(self) -> int:
+        """Number of people B."""
+        return len(self.values[0])
+
+    def __getitem__(self, rows: slice) -> "AppearanceCode":
+        """The codes of some of the people."""
+        return self._map(lambda tensor: tensor[rows])
+
+    @property
+    def device(self) -> torch.device:
+        return self.values[0].device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.values[0].dtype
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "AppearanceCode":
+        """Move to a device; ``dtype`` applies to the values, masses stay float32."""
+        return AppearanceCode(
+            values=tuple(tensor.to(device=device, dtype=dtype) for tensor in self.values),
+            mass=tuple(tensor.to(device=device) for tensor in self.mass),
+            fingerprint=self.fingerprint,
+        )
+
+    def check_model(self, fingerprint: Tensor, shapes: Sequence[tuple[int, ...]]) -> None:
+        """Raise a ValueError unless this code was made by the model with this fingerprint and these layer shapes.
+
+        Args:
+            fingerprint: float32 ``(F,)`` of the model.
+            shapes: (A, K, D) of each of its attentions.
+        """
+        own = [tuple(values.shape[1:]) for values in self.values]
+        if own != list(shapes):
+            raise ValueError(
+                f"this appearance code was made by another model: it has {len(own)} layers, the first of shape "
+                f"{own[0]}, the model {len(shapes)}, the first of shape {shapes[0]}; encode the photograph again"
+            )
+        # Samples of the same weights differ only by rounding (at most 2^-8 in bfloat16), of others by about their size.
+        distance = torch.linalg.vector_norm(self.fingerprint.cpu() - fingerprint.cpu())
+        if not distance <= 2**-6 * torch.linalg.vector_norm(fingerprint.cpu()):
+            raise ValueError(
+                "this appearance code was made by a model with other weights; encode the photograph again with this one"
+            )
+
+    @classmethod
+    def stack(cls, codes: Sequence["AppearanceCode"]) -> "AppearanceCode":
+        """Several people's codes as one batch, for one picture each. All must come from one model."""
+        first = _same_model(codes)
+        return cls(
+            values=tuple(torch.cat([code.values[i] for code in codes]) for i in range(len(first.values))),
+            mass=tuple(torch.cat([code.mass[i] for code in codes]) for i in range(len(first.mass))),
+            fingerprint=first.fingerprint,
+        )
+
+    @classmethod
+    def union(cls, codes: Sequence["AppearanceCode"]) -> "AppearanceCode":
+        """The code of several sources seen together, as if extracted from all their tokens at once. Exact.
+
+        The sources may be photographs of one person, or parts of different people (extracted with ``parts``): the
+        softmax over the union of tokens is the average of the sources' softmaxes, weighted by their denominators.
+        All must come from one model and have one number of people.
+        """
+        first = _same_model(codes)
+        values, masses = [], []
+        for layer in range(len(first.values)):
+            mass = torch.stack([code.mass[layer] for code in codes])  # (S, B, A, K)
+            total = mass.logsumexp(0)
+            # A filter that saw nothing in any source has no share to give: 0 instead of exp(-inf + inf).
+            share = (mass - total.masked_fill(total == -torch.inf, 0)).exp()
+            stacked = torch.stack([code.values[layer] for code in codes])  # (S, B, A, K, D)
+            values.append((stacked.float() * share[..., None]).sum(0).to(stacked.dtype))
+            masses.append(total)
+        return cls(tuple(values), tuple(masses), first.fingerprint)
+
+    def blend(self, other: "AppearanceCode", weight: float) -> "AppearanceCode":
+        """Interpolate towards another person's code: 0 gives this one, 1 gives ``other``, both exactly.
+
+        Where only one of the two has seen anything (codes restricted to parts), its value is taken.
+
+        Raises:
+            ValueError: if ``weight`` is not in [0, 1], or the codes come from different models.
+        """
+        if not 0 <= weight <= 1:
+            raise ValueError(f"a blending weight must lie in [0, 1], got {weight}")
+        _same_model([self, other])
+        if weight in (0, 1):
+            return other if weight else self
+        values, masses = [], []
+        for mine, theirs, my_mass, their_mass in zip(self.values, other.values, self.mass, other.mass, strict=True):
+            mine_only = (their_mass == -torch.inf)[..., None]
+            theirs_only = (my_mass == -torch.inf)[..., None]
+            mixed = torch.lerp(mine, theirs, weight)
+            values.append(torch.where(mine_only, mine, torch.where(theirs_only, theirs, mixed)))
+            log_weights = torch.tensor([1 - weight, weight]).log().tolist()
+            masses.append(torch.logaddexp(my_mass + log_weights[0], their_mass + log_weights[1]))
+        return AppearanceCode(tuple(values), tuple(masses), self.fingerprint)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one safetensors file, atomically.
+
+        Raises:
+            ValueError: if the name does not end in ``.safetensors`` or the folder does not exist.
+        """
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            raise ValueError(f"appearance codes are written as .safetensors, got {path.name}")
+        tensors = {"fingerprint": self.fingerprint}
+        for layer, (values, mass) in enumerate(zip(self.values, self.mass, strict=True)):
+            tensors[f"layers.{layer}.values"] = values
+            tensors[f"layers.{layer}.mass"] = mass
+        with atomic_write(path) as temporary:
+            save_file(
+                {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary, {"format": _FORMAT}
+            )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "AppearanceCode":
+        """Read a file that :meth:`save` wrote.
+
+        Raises:
+            ValueError: if it is missing, truncated, or holds something else.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                if (file.metadata() or {}).get("format") != _FORMAT:
+                    raise ValueError(f"{path} is not an appearance code written by pocold (expected format {_FORMAT})")
+                names = set(file.keys())
+                layers = range((len(names) - 1) // 2)
+                return cls(
+                    values=tuple(file.get_tensor(f"layers.{layer}.values") for layer in layers),
+                    mass=tuple(file.get_tensor(f"layers.{layer}.mass") for layer in layers),
+                    fingerprint=file.get_tensor("fingerprint"),
+                )
+        except FileNotFoundError:
+            raise ValueError(f"no such appearance code: {path}") from None
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path} cannot be read as an appearance code: {error}") from error
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "AppearanceCode":
+        return AppearanceCode(tuple(map(function, self.values)), tuple(map(function, self.mass)), self.fingerprint)
+
+
+def _same_model(codes: Sequence[AppearanceCode]) -> AppearanceCode:
+    """The first of ``codes``, once all are known to come from its model."""
+    if not codes:
+        raise ValueError("expected at least one appearance code, got none")
+    for code in codes[1:]:
+        code.check_model(codes[0].fingerprint, [tuple(values.shape[1:]) for values in codes[0].values])
+    return codes[0]

@@ -1,0 +1,128 @@
+"""Weights on disk: reading them strictly, and telling models apart.
+
+A model folder is a diffusers pipeline folder: ``model_index.json``, and one folder per component with ``config.json``
+and safetensors. Nothing is ever unpickled: ``.bin`` files are read with ``weights_only=True``.
+"""
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+_SAMPLES_PER_TENSOR = 4
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; ValueError if it is missing, broken, or something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"no such file: {path}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}")
+    return content
+
+
+def read_weights(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The state dict of one component folder, on the CPU; safetensors are preferred to ``.bin``.
+
+    Raises:
+        ValueError: if the folder has neither, or the file is truncated or holds anything but tensors.
+    """
+    folder = Path(folder)
+    path = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+    if path is None:
+        raise ValueError(f"{folder} holds no weights: expected {' or '.join(WEIGHT_FILES)}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} cannot be read: it is truncated or not a plain state dict ({first_line})") from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path}: expected a state dict, a mapping of names to tensors")
+    return dict(state)
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    """Load ``state`` into ``module``; every name and shape must match.
+
+    Raises:
+        ValueError: naming up to five missing, unknown or misshapen entries.
+    """
+    own = module.state_dict()
+    missing = sorted(own.keys() - state.keys())
+    unknown = sorted(state.keys() - own.keys())
+    misshapen = sorted(
+        f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own.keys() & state.keys()
+        if state[name].shape != own[name].shape
+    )
+    problems = [
+        f"{what}: {_some(names)}"
+        for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", misshapen))
+        if names
+    ]
+    if problems:
+        raise ValueError(f"{origin} does not fit {type(module).__name__}; {'; '.join(problems)}")
+    module.load_state_dict(dict(state))
+
+
+def load_component(component: type[Any], folder: Path, dtype: torch.dtype | None = None) -> Any:
+    """Build a diffusers model from its folder, strictly.
+
+    Args:
+        component: a ``ModelMixin`` class.
+        folder: with ``config.json`` and safetensors.
+        dtype: of the result; None keeps the file's.
+
+    Raises:
+        ValueError: if anything is missing, unknown, broken, or written for another class.
+    """
+    config = read_json(folder / "config.json")
+    name = config.get("_class_name", component.__name__)
+    if name != component.__name__:
+        raise ValueError(f"{folder} holds a {name}, expected a {component.__name__}")
+    state = read_weights(folder)
+    known = component._get_init_keys(component)
+    unknown = sorted(key for key in config if key not in known and not key.startswith("_"))
+    if unknown:
+        raise ValueError(f"{folder / 'config.json'} has unknown keys: {_some(unknown)}")
+    model = component.from_config(config)
+    dtypes = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
+    if dtype is None and len(dtypes) == 1:
+        dtype = dtypes.pop()
+    if dtype is not None:
+        model.to(dtype)
+    load_strictly(model, state, str(folder))
+    return model.eval()
+
+
+def weights_fingerprint(*modules: nn.Module) -> Tensor:
+    """A small sample of the weights, float32: equal models differ by rounding only, whatever their dtype and device."""
+    samples = []
+    for module in modules:
+        of_module = []
+        for parameter in module.parameters():
+            # vectors are often still at their initial ones and zeros, and tell nothing
+            if parameter.ndim > 1:
+                flat = parameter.detach().flatten()
+                step = max(1, len(flat) // _SAMPLES_PER_TENSOR)
+                of_module.append(flat[::step][:_SAMPLES_PER_TENSOR].float())
+        samples.append(torch.cat(of_module).cpu())  # one transfer per module, not one per tensor
+    return torch.cat(samples)
+
+
+def _some(names: list[str], limit: int = 5) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

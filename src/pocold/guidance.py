@@ -1,0 +1,94 @@
+"""Disentangled guidance: one prediction from predictions with and without pose and appearance (method.md 5).
+
+Every published formula is a weighted sum of four predictions ("branches"), with weights that depend on the two scales
+and sum to 1. Written so, the branches that cancel are those of weight zero: with equal scales the default formula
+needs two of its three, and no branch of weight zero is ever computed.
+
+    symbol       e(0,0)          e(pose,0)   e(0,src)     e(pose,src)
+    branch       unconditional   pose        appearance   full
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+Branch = Literal["unconditional", "pose", "appearance", "full"]
+BRANCHES: tuple[Branch, ...] = ("unconditional", "pose", "appearance", "full")
+# Which conditions a branch sees.
+WITH_POSE: frozenset[Branch] = frozenset({"pose", "full"})
+WITH_APPEARANCE: frozenset[Branch] = frozenset({"appearance", "full"})
+
+
+class BranchWeights(NamedTuple):
+    """The weight of each branch in the guided prediction."""
+
+    unconditional: float = 0.0
+    pose: float = 0.0
+    appearance: float = 0.0
+    full: float = 0.0
+
+    @property
+    def needed(self) -> tuple[Branch, ...]:
+        """The branches that have to be predicted, in the order of :data:`BRANCHES`."""
+        return tuple(branch for branch in BRANCHES if getattr(self, branch) != 0)
+
+
+def conditional(pose_scale: float, appearance_scale: float) -> BranchWeights:
+    """No guidance: ``e(pose,src)``. Ignores both scales. Published as ``no``."""
+    return BranchWeights(full=1.0)
+
+
+def pose_only(pose_scale: float, appearance_scale: float) -> BranchWeights:
+    """``e(0,0) + w_p (e(pose,0) - e(0,0))``. Ignores the appearance. Published as ``cat_only``."""
+    return BranchWeights(unconditional=1 - pose_scale, pose=pose_scale)
+
+
+def pose_first(pose_scale: float, appearance_scale: float) -> BranchWeights:
+    """``e(0,0) + w_p (e(pose,0) - e(0,0)) + w_s (e(pose,src) - e(pose,0))``. Published as ``cat_ref``, the default."""
+    return BranchWeights(unconditional=1 - pose_scale, pose=pose_scale - appearance_scale, full=appearance_scale)
+
+
+def appearance_first(pose_scale: float, appearance_scale: float) -> BranchWeights:
+    """``e(0,0) + w_s (e(0,src) - e(0,0)) + w_p (e(pose,src) - e(0,src))``. Published as ``ref_cat``."""
+    return BranchWeights(unconditional=1 - appearance_scale, appearance=appearance_scale - pose_scale, full=pose_scale)
+
+
+def independent(pose_scale: float, appearance_scale: float) -> BranchWeights:
+    """``e(0,0) + w_s (e(0,src) - e(0,0)) + w_p (e(pose,0) - e(0,0))``. Published as ``dis``."""
+    return BranchWeights(unconditional=1 - appearance_scale - pose_scale, pose=pose_scale, appearance=appearance_scale)
+
+
+def joint(pose_scale: float, appearance_scale: float) -> BranchWeights:
+    """``e(0,0) + w_s (e(pose,src) - e(0,0))``. Ignores the pose scale. Published as ``and``."""
+    return BranchWeights(unconditional=1 - appearance_scale, full=appearance_scale)
+
+
+GUIDANCE: dict[str, Callable[[float, float], BranchWeights]] = {
+    formula.__name__: formula for formula in (conditional, pose_only, pose_first, appearance_first, independent, joint)
+}
+
+
+def guidance_formula(name: str) -> Callable[[float, float], BranchWeights]:
+    """The formula of this name; ValueError that lists all names otherwise."""
+    if name not in GUIDANCE:
+        raise ValueError(f"unknown guidance {name!r}: expected one of {', '.join(GUIDANCE)}")
+    return GUIDANCE[name]
+
+
+def decayed(scale: float, timestep: float, floor: float, num_train_timesteps: int = 1000) -> float:
+    """Guidance decay: ``max(w t / 1000, w_end)`` at time step ``t`` (method.md 5)."""
+    return max(scale * timestep / num_train_timesteps, floor)
+
+
+def guide(predictions: Mapping[Branch, Tensor], weights: BranchWeights) -> Tensor:
+    """The guided prediction: the weighted sum of the needed branches, in float32.
+
+    Args:
+        predictions: of every branch in ``weights.needed``, ``(B, C, H, W)``.
+        weights: from one of the formulas.
+
+    Returns:
+        float32 ``(B, C, H, W)``: with scales around 5, half precision would lose the small differences that guide.
+    """
+    return sum(getattr(weights, branch) * predictions[branch].float() for branch in weights.needed)

@@ -1,0 +1,149 @@
+"""The training objective: noise loss, condition dropout, pose penalty (PoCoLD, method.md 4).
+
+Legend: B batch, C H W latent, R samples whose source is kept, L attentions.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pocold.densepose import one_hot
+from pocold.models.pose_constraint import PoseConstraint
+from pocold.models.unet import UNetOutput
+
+PredictionType = Literal["epsilon", "v_prediction"]
+
+
+@dataclass(frozen=True)
+class ConditionDropout:
+    """How often a sample loses its conditions, for classifier-free guidance. Events exclude each other.
+
+    The published run drops the pose of a whole batch with 15 %, else its source with 15 %, and never both, although its
+    own guidance uses the prediction without both. Here every sample draws for itself, and both can go.
+
+    Attributes:
+        pose: probability of losing the pose alone.
+        appearance: probability of losing the source alone.
+        both: probability of losing both.
+
+    Raises:
+        ValueError: unless all lie in [0, 1] and sum to at most 1.
+    """
+
+    pose: float = 0.15
+    appearance: float = 0.15
+    both: float = 0.05
+
+    def __post_init__(self) -> None:
+        parts = (self.pose, self.appearance, self.both)
+        if min(parts) < 0 or sum(parts) > 1:
+            raise ValueError(f"dropout probabilities must be at least 0 and sum to at most 1, got {parts}")
+
+    def draw(self, batch: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Which of ``batch`` samples keep their pose, and which their source: two bool tensors ``(B,)``, on the CPU."""
+        u = torch.rand(batch, generator=generator)
+        drop_both = u < self.both
+        drop_pose = (u >= self.both) & (u < self.both + self.pose)
+        drop_appearance = (u >= self.both + self.pose) & (u < self.both + self.pose + self.appearance)
+        return ~(drop_both | drop_pose), ~(drop_both | drop_appearance)
+
+
+@dataclass(frozen=True)
+class TrainingLoss:
+    """The loss and its parts, scalars. ``total = noise + penalty_weight * pose_penalty``."""
+
+    total: Tensor
+    noise: Tensor
+    pose_penalty: Tensor
+
+
+def prediction_target(
+    scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor, prediction_type: PredictionType
+) -> Tensor:
+    """What the network should predict: the noise, or ``v = sqrt(a) noise - sqrt(1 - a) latents``.
+
+    Args:
+        scheduler: a diffusers scheduler with ``get_velocity`` (DDPM, DDIM) where v is asked for.
+        latents: clean, ``(B, C, H, W)``.
+        noise: ``(B, C, H, W)``.
+        timesteps: int64 ``(B,)``.
+        prediction_type: ``"epsilon"`` or ``"v_prediction"``.
+    """
+    if prediction_type == "epsilon":
+        return noise
+    if prediction_type == "v_prediction":
+        return scheduler.get_velocity(latents, noise, timesteps)
+    raise ValueError(f"unknown prediction type {prediction_type!r}: expected 'epsilon' or 'v_prediction'")
+
+
+def training_loss(
+    unet: Callable[..., UNetOutput],
+    appearance_encoder: Callable[[Tensor], Sequence[Tensor]],
+    scheduler: Any,
+    *,
+    latents: Tensor,
+    source_latents: Tensor,
+    labels: Tensor,
+    source_labels: Tensor,
+    dropout: ConditionDropout | None = None,
+    penalty_weight: float = 1.0,
+    prediction_type: PredictionType = "epsilon",
+    timesteps: Tensor | None = None,
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> TrainingLoss:
+    """One training step's loss: mean squared error + the pose penalty of samples that keep both conditions.
+
+    Args:
+        unet: ``UNet``, or what wraps it for distributed training.
+        appearance_encoder: ``AppearanceEncoder``, likewise.
+        scheduler: adds the noise; its ``config.num_train_timesteps`` bounds the time steps.
+        latents: scaled latents of the target, ``(B, C, H, W)``.
+        source_latents: of the source, ``(B, C, H', W')``.
+        labels: body labels of the target 0..24, ``(B, h, w)`` at any resolution.
+        source_labels: of the source.
+        dropout: None keeps all conditions.
+        penalty_weight: weight of the pose penalty; 0 skips its computation.
+        prediction_type: what the network predicts.
+        timesteps: int64 ``(B,)``; drawn uniformly if None.
+        noise: like ``latents``; drawn if None.
+        generator: a CPU generator of every random draw (None: the global one); a seed means the same on any device.
+    """
+    batch, device = len(latents), latents.device
+    if timesteps is None:
+        timesteps = torch.randint(scheduler.config.num_train_timesteps, (batch,), generator=generator).to(device)
+    if noise is None:
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+    keep_pose = keep_appearance = torch.ones(batch, dtype=torch.bool)
+    if dropout is not None:
+        keep_pose, keep_appearance = dropout.draw(batch, generator)
+
+    noisy = scheduler.add_noise(latents, noise, timesteps)
+    target = prediction_target(scheduler, latents, noise, timesteps, prediction_type)
+    size = (latents.shape[-2], latents.shape[-1])
+    pose = one_hot(labels, size, latents.dtype) * keep_pose.to(latents)[:, None, None, None]
+
+    rows = keep_appearance.nonzero().flatten().to(device)
+    if len(rows) == 0:
+        # Nobody has a source: the attentions and the encoder take no part, and get no gradient, in this step.
+        sample = unet(noisy, timesteps, pose).sample
+        penalty = torch.zeros((), device=device)
+    else:
+        constraint = None
+        if penalty_weight:
+            constraint = PoseConstraint(labels.index_select(0, rows), source_labels.index_select(0, rows))
+        features = appearance_encoder(source_latents.index_select(0, rows))
+        output = unet(noisy, timesteps, pose, features, appearance_rows=rows, pose_constraint=constraint)
+        sample = output.sample
+        penalty = torch.zeros((), device=device)
+        if output.pose_penalty is not None:
+            with_pose = keep_pose.to(device).index_select(0, rows)
+            # the mean over the whole batch: a dropped sample counts as one without penalty
+            penalty = (output.pose_penalty.sum(0) * with_pose).sum() / batch
+
+    noise_loss = F.mse_loss(sample.float(), target.float())
+    return TrainingLoss(noise_loss + penalty_weight * penalty, noise_loss, penalty)

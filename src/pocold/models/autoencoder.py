@@ -1,0 +1,48 @@
+"""Pictures <-> scaled latents: the only file that knows an autoencoder's scaling factor."""
+
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+
+def downsampling_factor(vae: AutoencoderKL) -> int:
+    """Pixels per latent pixel and side (8 for Stable Diffusion's)."""
+    return 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def encode(
+    vae: AutoencoderKL,
+    images: Tensor,
+    *,
+    sample: bool = False,
+    generator: torch.Generator | list[torch.Generator] | None = None,
+) -> Tensor:
+    """Pictures -> latents of about unit variance.
+
+    Args:
+        vae: a KL autoencoder.
+        images: ``(B, 3, H, W)`` in [-1, 1], H and W multiples of its down-sampling factor.
+        sample: draw from the encoder's distribution, as published; otherwise its mean, which is repeatable.
+        generator: for the draw.
+
+    Returns:
+        ``(B, C, H/f, W/f)``, multiplied by ``scaling_factor`` (after subtracting ``shift_factor``, if it has one).
+    """
+    distribution = vae.encode(images.to(vae.dtype)).latent_dist
+    latents = distribution.mean
+    if sample:
+        noise = randn_tensor(latents.shape, generator=generator, device=latents.device, dtype=latents.dtype)
+        latents = latents + distribution.std * noise
+    return (latents - _shift(vae)) * vae.config.scaling_factor
+
+
+def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """Latents ``(B, C, h, w)`` -> pictures ``(B, 3, H, W)`` in about [-1, 1]."""
+    return vae.decode((latents / vae.config.scaling_factor + _shift(vae)).to(vae.dtype)).sample
+
+
+def _shift(vae: Any) -> float:
+    return getattr(vae.config, "shift_factor", None) or 0.0

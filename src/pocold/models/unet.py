@@ -1,0 +1,352 @@
+"""The pose-conditioned UNet with double attention to the source's appearance (PoCoLD, method.md 2).
+
+Legend: B batch, R rows of the batch that have an appearance, H W latent size, P = 25 body labels, L attentions,
+A heads, K filters, D head width.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
+from torch import Tensor, nn
+
+from pocold.appearance import AppearanceCode
+from pocold.densepose import NUM_LABELS
+from pocold.models.attention import DoubleAttention
+from pocold.models.pose_constraint import PoseConstraint
+
+Attend = Callable[[DoubleAttention | None, int, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class UNetOutput:
+    """What the UNet returns.
+
+    Attributes:
+        sample: ``(B, C, H, W)``, predicted noise (or v).
+        pose_penalty: float32 ``(L, R)``, penalty of each attention (in calling order) for each row that has an
+            appearance; None unless a pose constraint was given.
+    """
+
+    sample: Tensor
+    pose_penalty: Tensor | None = None
+
+
+class UNetBlock(nn.Module):
+    """Residual blocks, each followed by a double attention, then at most one change of size.
+
+    ``widths`` are the input channels of each residual block; the last residual block of the middle has no attention.
+    """
+
+    def __init__(
+        self,
+        level: int,
+        widths: Sequence[int],
+        out_channels: int,
+        source_channels: int,
+        *,
+        num_attentions: int,
+        num_heads: int,
+        num_filters: int,
+        time_channels: int,
+        groups: int,
+        eps: float,
+    ) -> None:
+        super().__init__()
+        self.level = level
+        self.resnets = nn.ModuleList(
+            ResnetBlock2D(
+                in_channels=width, out_channels=out_channels, temb_channels=time_channels, groups=groups, eps=eps
+            )
+            for width in widths
+        )
+        self.attentions = nn.ModuleList(
+            DoubleAttention(out_channels, source_channels, num_heads, num_filters) for _ in range(num_attentions)
+        )
+        self.downsamplers = nn.ModuleList()
+        self.upsamplers = nn.ModuleList()
+
+    def layers(self) -> Iterator[tuple[nn.Module, DoubleAttention | None]]:
+        """Pairs of (residual block, attention after it or None)."""
+        for i, resnet in enumerate(self.resnets):
+            attention = self.attentions[i] if i < len(self.attentions) else None
+            yield resnet, cast(DoubleAttention | None, attention)
+
+
+class UNet(ModelMixin, ConfigMixin):
+    """Denoiser of latents, conditioned on a pose (by concatenation) and on an appearance (by double attention).
+
+    Widths, heads, filters and source widths are given per level, finest first; one number serves all levels.
+
+    Args:
+        latent_channels: channels of the autoencoder's latents.
+        pose_channels: channels the one-hot pose is projected to before it is concatenated.
+        block_out_channels: width of each level.
+        appearance_channels: width of the appearance encoder at each level.
+        layers_per_block: residual blocks per level on the way down; one more on the way up.
+        num_heads: A.
+        num_filters: K.
+        norm_num_groups: groups of every GroupNorm; must divide every width.
+        norm_eps: epsilon of every GroupNorm.
+        sample_size: (height, width) of the latents it was trained for, or None. What pictures default to.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 4,
+        pose_channels: int = 4,
+        block_out_channels: Sequence[int] = (128, 256, 512, 512),
+        appearance_channels: Sequence[int] = (128, 256, 512, 512),
+        layers_per_block: int | Sequence[int] = 2,
+        num_heads: int | Sequence[int] = 8,
+        num_filters: int | Sequence[int] = 64,
+        norm_num_groups: int = 32,
+        norm_eps: float = 1e-5,
+        sample_size: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        widths = list(block_out_channels)
+        levels = len(widths)
+        sources = _per_level(appearance_channels, levels, "appearance_channels")
+        layers = _per_level(layers_per_block, levels, "layers_per_block")
+        heads = _per_level(num_heads, levels, "num_heads")
+        filters = _per_level(num_filters, levels, "num_filters")
+        time_channels = 4 * widths[0]
+
+        def block(level: int, inputs: Sequence[int], attentions: int) -> UNetBlock:
+            return UNetBlock(
+                level,
+                inputs,
+                widths[level],
+                sources[level],
+                num_attentions=attentions,
+                num_heads=heads[level],
+                num_filters=filters[level],
+                time_channels=time_channels,
+                groups=norm_num_groups,
+                eps=norm_eps,
+            )
+
+        self.pose_projection = nn.Conv2d(NUM_LABELS, pose_channels, 1)
+        self.conv_in = nn.Conv2d(latent_channels + pose_channels, widths[0], 3, padding=1)
+        self.time_projection = Timesteps(widths[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(widths[0], time_channels)
+
+        # Down: remember the width of everything that is kept for the way up.
+        self.down_blocks = nn.ModuleList()
+        skips = [widths[0]]
+        for level in range(levels):
+            down = block(level, [skips[-1], *[widths[level]] * (layers[level] - 1)], layers[level])
+            skips += [widths[level]] * layers[level]
+            if level < levels - 1:
+                down.downsamplers.append(Downsample2D(widths[level], use_conv=True, padding=1, name="op"))
+                skips.append(widths[level])
+            self.down_blocks.append(down)
+
+        self.mid_block = block(levels - 1, [widths[-1], widths[-1]], attentions=1)
+
+        # Up: every residual block also takes one of the kept maps, last kept first.
+        self.up_blocks = nn.ModuleList()
+        previous = widths[-1]
+        for level in reversed(range(levels)):
+            count = layers[level] + 1
+            inputs = [previous + skips.pop(), *(widths[level] + skips.pop() for _ in range(count - 1))]
+            up = block(level, inputs, count)
+            if level > 0:
+                up.upsamplers.append(Upsample2D(widths[level], use_conv=True))
+            self.up_blocks.append(up)
+            previous = widths[level]
+
+        self.conv_norm_out = nn.GroupNorm(norm_num_groups, widths[0], eps=norm_eps)
+        self.conv_out = nn.Conv2d(widths[0], latent_channels, 3, padding=1)
+
+    @property
+    def blocks(self) -> list[UNetBlock]:
+        """All blocks in the order they are called: down, the middle one, up."""
+        return cast(list[UNetBlock], [*self.down_blocks, self.mid_block, *self.up_blocks])
+
+    def attentions(self) -> Iterator[tuple[int, DoubleAttention]]:
+        """All attentions in the order they are called, each with its level."""
+        for block in self.blocks:
+            for _, attention in block.layers():
+                if attention is not None:
+                    yield block.level, attention
+
+    def extract_appearance(
+        self,
+        features: Sequence[Tensor],
+        *,
+        fingerprint: Tensor,
+        token_masks: Sequence[Tensor] | None = None,
+    ) -> AppearanceCode:
+        """The extraction half of every attention (method.md 3), once for all steps and poses.
+
+        Args:
+            features: of the appearance encoder, per level ``(B, C_l, h, w)``.
+            fingerprint: of the weights, kept with the code.
+            token_masks: per level bool ``(B, h*w)``, True for tokens to extract from; None for all.
+        """
+        self._check_features(features)
+        values, masses = [], []
+        for level, attention in self.attentions():
+            mask = None if token_masks is None else token_masks[level]
+            values.append(attention.extract(features[level], mask))
+            masses.append(attention.extraction_mass(features[level], mask))
+        return AppearanceCode(tuple(values), tuple(masses), fingerprint)
+
+    def code_shapes(self) -> list[tuple[int, int, int]]:
+        """(A, K, D) of every attention, in calling order."""
+        shapes = []
+        for _, attention in self.attentions():
+            filters, channels = attention.extraction_filters.shape
+            shapes.append((attention.num_heads, filters, channels // attention.num_heads))
+        return shapes
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: Tensor | int,
+        pose: Tensor,
+        appearance: Sequence[Tensor] | AppearanceCode | None = None,
+        *,
+        appearance_rows: Tensor | None = None,
+        pose_constraint: PoseConstraint | None = None,
+    ) -> UNetOutput:
+        """Predict the noise (or v) in ``latents``.
+
+        Args:
+            latents: ``(B, latent_channels, H, W)``, any H and W.
+            timestep: one for all, or ``(B,)``.
+            pose: ``(B, 25, H, W)``, one-hot body labels at latent size; all zeros for a dropped pose.
+            appearance: features of the appearance encoder, or an appearance code, of R sources (a code also of one
+                source for all R rows). None skips every attention: the hidden state passes untouched, not even scaled.
+            appearance_rows: int64 ``(R,)``, the rows of the batch that have an appearance; None for all.
+            pose_constraint: labels of the R rows; asks for the penalty. Needs features, not a code.
+
+        Raises:
+            ValueError: if shapes do not belong together.
+        """
+        self._check_inputs(latents, pose, appearance, appearance_rows, pose_constraint)
+        penalties: list[Tensor] = []
+        attend = self._attend(appearance, appearance_rows, pose_constraint, penalties)
+
+        timesteps = torch.as_tensor(timestep, device=latents.device).expand(len(latents))
+        time = self.time_embedding(self.time_projection(timesteps).to(latents.dtype))  # (B, 4 C_0)
+        hidden = self.conv_in(torch.cat([latents, self.pose_projection(pose)], dim=1))
+
+        levels = len(self.down_blocks)
+        skips = [hidden]
+        for block in self.blocks[:levels]:
+            for resnet, attention in block.layers():
+                hidden = attend(attention, block.level, resnet(hidden, time))
+                skips.append(hidden)
+            for downsampler in block.downsamplers:
+                hidden = downsampler(hidden)
+                skips.append(hidden)
+
+        middle = self.blocks[levels]
+        for resnet, attention in middle.layers():
+            hidden = attend(attention, middle.level, resnet(hidden, time))
+
+        for block in self.blocks[levels + 1 :]:
+            for resnet, attention in block.layers():
+                hidden = resnet(torch.cat([hidden, skips.pop()], dim=1), time)
+                hidden = attend(attention, block.level, hidden)
+            for upsampler in block.upsamplers:
+                # Odd sizes round up on the way down, so the way up aims at the size of the map it will meet.
+                hidden = upsampler(hidden, output_size=skips[-1].shape[-2:])
+
+        sample = self.conv_out(nn.functional.silu(self.conv_norm_out(hidden)))
+        return UNetOutput(sample, torch.stack(penalties) if pose_constraint is not None else None)
+
+    def _attend(
+        self,
+        appearance: Sequence[Tensor] | AppearanceCode | None,
+        rows: Tensor | None,
+        constraint: PoseConstraint | None,
+        penalties: list[Tensor],
+    ) -> Attend:
+        """What every attention does in this forward pass: nothing, distribute a code, or attend to features."""
+        if appearance is None or (rows is not None and len(rows) == 0):
+            return lambda attention, level, hidden: hidden
+
+        if isinstance(appearance, AppearanceCode):
+            codes = iter(appearance.values)
+
+            def from_appearance(attention: DoubleAttention, level: int, hidden: Tensor) -> Tensor:
+                return attention.distribute(hidden, next(codes))
+        else:
+            features = appearance
+
+            def from_appearance(attention: DoubleAttention, level: int, hidden: Tensor) -> Tensor:
+                source, groups = features[level], None
+                if constraint is not None:
+                    groups = constraint.level(_size(hidden), _size(source))
+                result, penalty = attention(hidden, source, groups)
+                if penalty is not None:
+                    penalties.append(penalty)
+                return result
+
+        def attend(attention: DoubleAttention | None, level: int, hidden: Tensor) -> Tensor:
+            if attention is None:
+                return hidden
+            if rows is None:
+                return from_appearance(attention, level, hidden)
+            return hidden.index_copy(0, rows, from_appearance(attention, level, hidden.index_select(0, rows)))
+
+        return attend
+
+    def _check_inputs(
+        self,
+        latents: Tensor,
+        pose: Tensor,
+        appearance: Sequence[Tensor] | AppearanceCode | None,
+        rows: Tensor | None,
+        constraint: PoseConstraint | None,
+    ) -> None:
+        channels = self.config.latent_channels
+        if latents.ndim != 4 or latents.shape[1] != channels:
+            raise ValueError(f"latents must have shape (B, {channels}, H, W), got {tuple(latents.shape)}")
+        expected = (len(latents), NUM_LABELS, *latents.shape[-2:])
+        if tuple(pose.shape) != expected:
+            raise ValueError(f"the one-hot pose must have shape {expected} like the latents, got {tuple(pose.shape)}")
+        if appearance is None:
+            if constraint is not None:
+                raise ValueError("a pose constraint compares target and source, but there is no appearance")
+            return
+        needed = len(latents) if rows is None else len(rows)
+        if isinstance(appearance, AppearanceCode):
+            if constraint is not None:
+                raise ValueError("a pose constraint needs the source's features, not an appearance code")
+            shapes = [tuple(values.shape[1:]) for values in appearance.values]
+            if shapes != self.code_shapes():
+                raise ValueError("this appearance code belongs to a UNet of another shape; encode the photograph again")
+            if len(appearance) not in (1, needed):
+                raise ValueError(f"expected the appearance code of 1 or {needed} people, got {len(appearance)}")
+            return
+        self._check_features(appearance)
+        if len(appearance[0]) != needed:
+            raise ValueError(f"expected the features of {needed} sources, got {len(appearance[0])}")
+
+    def _check_features(self, features: Sequence[Tensor]) -> None:
+        widths = tuple(self.config.appearance_channels)
+        got = tuple(feature.shape[1] for feature in features)
+        if got != widths:
+            raise ValueError(f"expected appearance features of {widths} channels, one map per level, got {got}")
+
+
+def _size(feature: Tensor) -> tuple[int, int]:
+    return feature.shape[-2], feature.shape[-1]
+
+
+def _per_level(value: int | Sequence[int], levels: int, name: str) -> list[int]:
+    values = [value] * levels if isinstance(value, int) else list(value)
+    if len(values) != levels:
+        raise ValueError(f"{name} must be one number or one per level ({levels}), got {value}")
+    return values

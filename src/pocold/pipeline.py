@@ -1,0 +1,455 @@
+"""The pipeline: a photograph (or an appearance code) and poses in, pictures out (PoCoLD, method.md 5).
+
+Legend: B pictures, C latent channels, h w latent size, H W picture size.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from pocold import images
+from pocold.appearance import AppearanceCode
+from pocold.checkpoints import load_component, read_json, weights_fingerprint
+from pocold.densepose import DensePose, PoseInput, body_part_labels, one_hot, resize_labels
+from pocold.files import atomic_folder
+from pocold.guidance import WITH_APPEARANCE, BranchWeights, decayed, guidance_formula
+from pocold.images import Frame, FrameMode, ImageInput, MaskInput
+from pocold.models import autoencoder
+from pocold.models.appearance_encoder import AppearanceEncoder
+from pocold.models.presets import build_models
+from pocold.models.unet import UNet
+from pocold.sampling import Generator, KeptRegion, denoise
+from pocold.schedulers import make_scheduler
+
+OutputType = Literal["pil", "np", "pt", "latent"]
+StepCallback = Callable[["PoseTransferPipeline", int, int, dict[str, Tensor]], dict[str, Tensor] | None]
+
+
+class PoseTransferPipeline(DiffusionPipeline):
+    """Draws the person of a photograph in other poses, or edits part of a picture in that person's appearance.
+
+    Args:
+        vae: KL autoencoder.
+        appearance_encoder: source latents -> features.
+        unet: the denoiser.
+        scheduler: any diffusers scheduler; see :meth:`set_scheduler` for those with names.
+    """
+
+    model_cpu_offload_seq = "appearance_encoder->unet->vae"
+    _callback_tensor_inputs = ("latents",)
+
+    def __init__(self, vae: AutoencoderKL, appearance_encoder: AppearanceEncoder, unet: UNet, scheduler: Any) -> None:
+        super().__init__()
+        self.register_modules(vae=vae, appearance_encoder=appearance_encoder, unet=unet, scheduler=scheduler)
+        self._interrupt = False
+        channels = {
+            "vae": vae.config.latent_channels,
+            "appearance_encoder": appearance_encoder.config.latent_channels,
+            "unet": unet.config.latent_channels,
+        }
+        if len(set(channels.values())) > 1:
+            raise ValueError(f"the components disagree on the number of latent channels: {channels}")
+        widths = tuple(appearance_encoder.config.block_out_channels), tuple(unet.config.appearance_channels)
+        if widths[0] != widths[1]:
+            raise ValueError(f"the appearance encoder gives {widths[0]} channels, the UNet expects {widths[1]}")
+
+    # -- making, loading, saving ---------------------------------------------------------------------------------
+
+    @classmethod
+    def from_preset(cls, name: str, seed: int = 0) -> "PoseTransferPipeline":
+        """An untrained pipeline: ``base`` (the published size) or ``toy``; one seed gives one set of weights."""
+        return cls(**build_models(name, seed), scheduler=make_scheduler("ddim"))
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None, **kwargs: Any
+    ) -> "PoseTransferPipeline":
+        """Load a pipeline folder written by :meth:`save_pretrained`. Local and strict; nothing is downloaded.
+
+        Args:
+            folder: holds ``model_index.json``.
+            dtype: of all networks; None keeps what the files have.
+            **kwargs: components to use instead of the folder's, and whatever diffusers understands.
+
+        Raises:
+            ValueError: if a file is missing, truncated, of another class, or has missing or unknown keys.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise ValueError(f"no such model folder: {folder}")
+        index = read_json(folder / "model_index.json")
+        if index.get("_class_name") != cls.__name__:
+            raise ValueError(f"{folder} holds a {index.get('_class_name')}, expected a {cls.__name__}")
+        classes = {"vae": AutoencoderKL, "appearance_encoder": AppearanceEncoder, "unet": UNet}
+        for name, component in classes.items():
+            if name not in kwargs:
+                kwargs[name] = load_component(component, folder / name, dtype)
+        if "scheduler" not in kwargs and not (folder / "scheduler" / "scheduler_config.json").is_file():
+            raise ValueError(f"{folder} has no scheduler/scheduler_config.json")
+        return super().from_pretrained(str(folder), local_files_only=True, **kwargs)
+
+    def save_pretrained(self, folder: str | os.PathLike[str], **kwargs: Any) -> None:
+        """Write the pipeline as a folder, atomically: a folder that stood there is replaced only by a whole one.
+
+        Raises:
+            ValueError: if ``folder`` exists and is not a pipeline folder, so that nothing else is lost.
+        """
+        folder = Path(folder)
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / "model_index.json").is_file():
+            raise ValueError(f"{folder} exists and is not a pipeline folder; choose another name")
+        with atomic_folder(folder) as temporary:
+            super().save_pretrained(str(temporary), **kwargs)
+
+    def set_scheduler(self, name: str) -> None:
+        """Swap the scheduler by name (``ddim``, ``pndm``, ``dpm++``, ``dpm++-karras``, ``unipc``); its noise stays."""
+        self.register_modules(scheduler=make_scheduler(name, self.scheduler.config))
+
+    # -- appearance ----------------------------------------------------------------------------------------------
+
+    def fingerprint(self) -> Tensor:
+        """A sample of the weights that make appearance codes, float32 ``(F,)``; see ``AppearanceCode.check_model``."""
+        return weights_fingerprint(self.vae, self.appearance_encoder, self.unet)
+
+    def encode_appearance(
+        self,
+        source: ImageInput | list[ImageInput],
+        *,
+        source_pose: PoseInput | list[PoseInput] | None = None,
+        parts: str | int | Sequence[str | int] | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        frame: FrameMode = "pad",
+        generator: torch.Generator | None = None,
+    ) -> AppearanceCode:
+        """The appearance code of one person: computed once, used for any number of poses.
+
+        Args:
+            source: a photograph, or several of one person: their code is that of all their pixels together.
+            source_pose: their DensePose maps, of the photographs' sizes; needed for ``parts`` only.
+            parts: body parts (names or labels) to extract from, all others are left out.
+            height, width: size the photographs are framed to; by default the model's, or their own.
+            frame: how; see :class:`pocold.images.Frame`.
+            generator: draw the latent from the autoencoder's distribution, as published; None takes its mean, which
+                makes the code repeatable.
+
+        Raises:
+            ValueError: for pictures or maps that cannot be used, or if a map shows none of ``parts``.
+        """
+        sources = source if isinstance(source, list) else [source]
+        maps = source_pose if isinstance(source_pose, list) else [source_pose] if source_pose is not None else []
+        if not sources:
+            raise ValueError("source: expected at least one photograph, got none")
+        if parts is not None and len(maps) != len(sources):
+            raise ValueError(f"parts need one source_pose for each of the {len(sources)} photographs")
+        codes = []
+        for i, item in enumerate(sources):
+            picture = images.load_image(item, "source" if len(sources) == 1 else f"source {i}")
+            size = self._size(height, width, default=self._own_size(picture.size[::-1]))
+            placed = Frame(picture.size[::-1], size, frame)
+            labels = None
+            if parts is not None:
+                labels = torch.from_numpy(placed.labels(DensePose.load(maps[i], "source_pose").labels))[None]
+            codes.append(self.encode_tensors(images.to_tensor(placed.image(picture)), labels, parts, generator))
+        return codes[0] if len(codes) == 1 else AppearanceCode.union(codes)
+
+    @torch.no_grad()
+    def encode_tensors(
+        self,
+        pictures: Tensor,
+        labels: Tensor | None = None,
+        parts: str | int | Sequence[str | int] | None = None,
+        generator: Generator = None,
+    ) -> AppearanceCode:
+        """The inner door of :meth:`encode_appearance`: a batch of people, one photograph each.
+
+        Args:
+            pictures: float ``(B, 3, H, W)`` in [-1, 1], sizes multiples of the autoencoder's factor.
+            labels: body labels ``(B, H, W)``, needed for ``parts``.
+            parts: see :meth:`encode_appearance`.
+            generator: likewise.
+
+        Returns:
+            The codes of B people.
+        """
+        pictures = pictures.to(self.device)
+        latents = autoencoder.encode(self.vae, pictures, sample=generator is not None, generator=generator)
+        features = self.appearance_encoder(latents.to(self.appearance_encoder.dtype))
+        masks = None
+        if parts is not None:
+            if labels is None:
+                raise ValueError("parts need the labels of the photographs")
+            masks = _token_masks(labels.to(self.device), [feature.shape[-2:] for feature in features], parts)
+        return self.unet.extract_appearance(features, fingerprint=self.fingerprint(), token_masks=masks)
+
+    # -- pictures ------------------------------------------------------------------------------------------------
+
+    @property
+    def interrupt(self) -> bool:
+        """Set ``pipeline._interrupt = True`` in a step callback to stop: the batch is returned as it is then."""
+        return self._interrupt
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        source: ImageInput | list[ImageInput] | AppearanceCode | None = None,
+        pose: PoseInput | list[PoseInput] | None = None,
+        *,
+        image: ImageInput | None = None,
+        mask: MaskInput | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        frame: FrameMode = "pad",
+        num_inference_steps: int = 50,
+        guidance: str = "pose_first",
+        pose_guidance_scale: float = 5.0,
+        appearance_guidance_scale: float = 5.0,
+        guidance_floor: float | None = 3.0,
+        eta: float = 0.0,
+        batch_size: int = 4,
+        generator: Generator = None,
+        latents: Tensor | None = None,
+        feather: int | None = 8,
+        output_type: OutputType = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> ImagePipelineOutput | tuple[Any]:
+        """Draw one picture per pose.
+
+        Args:
+            source: a photograph, several of one person, or an appearance code (of one person for all poses, or of one
+                person per pose). May be left out with guidance that ignores it (``pose_only``).
+            pose: a DensePose map, or several.
+            image: a picture to edit, with ``mask``: bool or 0/255, True where it is generated, of the picture's size.
+            height, width: of the result, multiples of the autoencoder's factor; by default the model's size, or the
+                first pose's. Photographs, poses and the edited picture are framed to it.
+            frame: how; see :class:`pocold.images.Frame`.
+            num_inference_steps: denoising steps.
+            guidance: formula by name; see ``pocold.guidance``.
+            pose_guidance_scale, appearance_guidance_scale: w_p and w_s.
+            guidance_floor: scales decay with the noise, down to this (or to the scale itself where that is lower); None
+                keeps them constant.
+            eta: 0 is deterministic DDIM, 1 is DDPM; other schedulers ignore it.
+            batch_size: pictures drawn at once; a matter of memory, not of results.
+            generator: one for all pictures, or a list with one each: then a picture does not depend on its batch.
+            latents: starting noise ``(B, C, h, w)`` instead of random draws.
+            feather: with ``image``: after decoding, paste the kept pixels back to the bit, blending over this many
+                pixels inside the mask; None leaves them as the autoencoder renders them.
+            output_type: ``pil``, ``np`` ((B, H, W, 3) in [0, 1]), ``pt`` ((B, 3, H, W) in [0, 1]) or ``latent``.
+            return_dict: False returns a tuple.
+            callback_on_step_end: called as ``(pipeline, step, timestep, {"latents": ...})``, may return new latents.
+            callback_on_step_end_tensor_inputs: names it gets; only ``latents`` exists.
+
+        Returns:
+            ``images`` of an :class:`ImagePipelineOutput`, in the order of the poses.
+
+        Raises:
+            ValueError: for any input that cannot be used; the message says what was expected.
+        """
+        formula = guidance_formula(guidance)
+        self._check(num_inference_steps, batch_size, output_type, eta, callback_on_step_end_tensor_inputs)
+        self._interrupt = False
+        maps = _load_poses(pose)
+        size = self._size(height, width, default=self._own_size(maps[0].size))
+        factor = autoencoder.downsampling_factor(self.vae)
+        latent_size = (size[0] // factor, size[1] // factor)
+        labels = torch.stack([torch.from_numpy(Frame(map.size, size, frame).labels(map.labels)) for map in maps])
+        poses = one_hot(labels.to(self.device), latent_size, self.unet.dtype)
+        code = self._code(source, len(maps), formula(2.0, 3.0), size, frame)
+
+        def weights_at(timestep: float) -> BranchWeights:
+            scales = pose_guidance_scale, appearance_guidance_scale
+            if guidance_floor is None:
+                return formula(*scales)
+            steps = self.scheduler.config.num_train_timesteps
+            # never above the scale that was asked for, which the published rule would raise to the floor
+            return formula(*(decayed(w, timestep, min(w, guidance_floor), steps) for w in scales))
+
+        noise = self._starting_noise(len(maps), latent_size, generator, latents)
+        edited = self._edited(image, mask, size, frame)
+
+        results = []
+        self.scheduler.set_timesteps(num_inference_steps, device=self.device)
+        batches = range(0, len(maps), batch_size)
+        with self.progress_bar(total=len(batches) * len(self.scheduler.timesteps)) as progress:
+
+            def on_step(step: int, timestep: Tensor, latents: Tensor) -> Tensor | None:
+                progress.update()
+                if callback_on_step_end is not None:
+                    changed = callback_on_step_end(self, step, int(timestep), {"latents": latents})
+                    latents = (changed or {}).get("latents", latents)
+                return None if self._interrupt else latents
+
+            for start in batches:
+                rows = slice(start, start + batch_size)
+                self.scheduler.set_timesteps(num_inference_steps, device=self.device)  # a fresh history for each batch
+                final = denoise(
+                    self.unet,
+                    self.scheduler,
+                    noise[rows],
+                    poses[rows],
+                    code if code is None or len(code) == 1 else code[rows],
+                    weights_at,
+                    kept=edited.kept(noise[rows]) if edited else None,
+                    eta=eta,
+                    generator=generator[rows] if isinstance(generator, list) else generator,
+                    on_step=on_step,
+                )
+                results.append(final if output_type == "latent" else self._decode(final, edited, feather))
+                if self._interrupt:
+                    break
+        output = _convert(torch.cat(results), output_type)
+        self.maybe_free_model_hooks()
+        return ImagePipelineOutput(images=output) if return_dict else (output,)
+
+    # -- preparing inputs ----------------------------------------------------------------------------------------
+
+    def _check(self, steps: int, batch_size: int, output_type: str, eta: float, callback_inputs: Sequence[str]) -> None:
+        train_steps = self.scheduler.config.num_train_timesteps
+        if not isinstance(steps, int) or not 1 <= steps <= train_steps:
+            raise ValueError(f"num_inference_steps must be a whole number from 1 to {train_steps}, got {steps!r}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+        if output_type not in get_args(OutputType):
+            raise ValueError(f"unknown output_type {output_type!r}: expected one of {', '.join(get_args(OutputType))}")
+        if not 0 <= eta <= 1:
+            raise ValueError(f"eta must lie in [0, 1], got {eta}")
+        if not set(callback_inputs) <= set(self._callback_tensor_inputs):
+            raise ValueError(
+                f"callback_on_step_end_tensor_inputs can only name {self._callback_tensor_inputs}, "
+                f"got {tuple(callback_inputs)}"
+            )
+
+    def _own_size(self, fallback: tuple[int, int]) -> tuple[int, int]:
+        """The picture size the model was trained for, or ``fallback``."""
+        factor = autoencoder.downsampling_factor(self.vae)
+        sample_size = self.unet.config.sample_size
+        return fallback if sample_size is None else (sample_size[0] * factor, sample_size[1] * factor)
+
+    def _size(self, height: int | None, width: int | None, default: tuple[int, int]) -> tuple[int, int]:
+        size = (default[0] if height is None else height, default[1] if width is None else width)
+        factor = autoencoder.downsampling_factor(self.vae)
+        if any(side < factor or side % factor for side in size):
+            near = tuple(max(factor, round(side / factor) * factor) for side in size)
+            raise ValueError(
+                f"height and width must be multiples of {factor}, got {size[0]}x{size[1]}; "
+                f"pass height={near[0]}, width={near[1]} to frame everything to that"
+            )
+        return size
+
+    def _code(
+        self,
+        source: ImageInput | list[ImageInput] | AppearanceCode | None,
+        pictures: int,
+        weights: BranchWeights,
+        size: tuple[int, int],
+        frame: FrameMode,
+    ) -> AppearanceCode | None:
+        """The code for ``pictures`` pictures; ``weights`` are the formula's at scales without cancellation."""
+        if not WITH_APPEARANCE & set(weights.needed):
+            return None
+        if source is None:
+            raise ValueError(
+                "source: expected a photograph or an appearance code (only guidance='pose_only' needs none)"
+            )
+        if not isinstance(source, AppearanceCode):
+            return self.encode_appearance(source, height=size[0], width=size[1], frame=frame)
+        source.check_model(self.fingerprint(), self.unet.code_shapes())
+        if len(source) not in (1, pictures):
+            raise ValueError(
+                f"expected the appearance code of 1 person or of one per pose ({pictures}), got {len(source)}"
+            )
+        return source.to(self.device, self.unet.dtype)
+
+    def _starting_noise(
+        self, pictures: int, latent_size: tuple[int, int], generator: Generator, latents: Tensor | None
+    ) -> Tensor:
+        """float32 ``(B, C, h, w)``: in one draw for all batches, so that their size changes nothing."""
+        shape = (pictures, self.unet.config.latent_channels, *latent_size)
+        if isinstance(generator, list) and len(generator) != pictures:
+            raise ValueError(f"expected one generator, or one per picture ({pictures}), got {len(generator)}")
+        if latents is None:
+            return randn_tensor(shape, generator=generator, device=self.device, dtype=torch.float32)
+        if tuple(latents.shape) != shape:
+            raise ValueError(f"latents must have shape {shape}, got {tuple(latents.shape)}")
+        if not torch.isfinite(latents).all():
+            raise ValueError("latents hold NaN or infinity")
+        return latents.to(self.device, torch.float32)
+
+    def _edited(
+        self, image: ImageInput | None, mask: MaskInput | None, size: tuple[int, int], frame: FrameMode
+    ) -> "_EditedImage | None":
+        if image is None and mask is None:
+            return None
+        if image is None or mask is None:
+            raise ValueError("editing needs both image and mask")
+        picture, generate = images.load_image(image), images.load_mask(mask)
+        if generate.shape != picture.size[::-1]:
+            raise ValueError(
+                f"the mask must have the image's size {picture.size[1]}x{picture.size[0]} (height x width), "
+                f"got {generate.shape[0]}x{generate.shape[1]}"
+            )
+        if not generate.any():
+            raise ValueError("the mask keeps everything: there is nothing to generate")
+        placed = Frame(picture.size[::-1], size, frame)
+        pixels = images.to_tensor(placed.image(picture)).to(self.device)
+        shown = torch.from_numpy(placed.labels(generate))[None, None].to(self.device)
+        factor = autoencoder.downsampling_factor(self.vae)
+        # A latent pixel is generated if any of its pixels is: the kept ones among them are pasted back later.
+        coarse = F.max_pool2d(shown.float(), factor) > 0
+        return _EditedImage(pixels, shown, autoencoder.encode(self.vae, pixels).float(), coarse)
+
+    def _decode(self, latents: Tensor, edited: "_EditedImage | None", feather: int | None) -> Tensor:
+        pictures = autoencoder.decode(self.vae, latents).float().clamp(-1, 1)
+        if edited is None or feather is None:
+            return pictures
+        if feather < 0:
+            raise ValueError(f"feather must be at least 0 pixels, got {feather}")
+        return images.paste_back(pictures, edited.pixels, edited.generate, feather)
+
+
+@dataclass(frozen=True)
+class _EditedImage:
+    """A picture to edit: pixels ``(1, 3, H, W)``, mask ``(1, 1, H, W)``; latents and mask at latent size."""
+
+    pixels: Tensor
+    generate: Tensor
+    latents: Tensor
+    generate_latents: Tensor
+
+    def kept(self, noise: Tensor) -> KeptRegion:
+        return KeptRegion(self.latents, noise, self.generate_latents)
+
+
+def _load_poses(pose: PoseInput | list[PoseInput] | None) -> list[DensePose]:
+    poses = pose if isinstance(pose, list) else [pose] if pose is not None else []
+    if not poses:
+        raise ValueError("pose: expected a DensePose map, or several, got none")
+    return [DensePose.load(item, "pose" if len(poses) == 1 else f"pose {i}") for i, item in enumerate(poses)]
+
+
+def _token_masks(labels: Tensor, sizes: Sequence[Any], parts: str | int | Sequence[str | int]) -> list[Tensor]:
+    """Per level bool ``(B, h*w)``: tokens whose label, reduced to the level's size, is among ``parts``."""
+    wanted = torch.tensor(sorted(body_part_labels(parts)), device=labels.device, dtype=labels.dtype)
+    masks = [torch.isin(resize_labels(labels, tuple(size)), wanted).flatten(1) for size in sizes]
+    if not masks[0].any(-1).all():
+        raise ValueError(f"parts: the source's map shows nothing of {parts!r}; it cannot be extracted from there")
+    return masks
+
+
+def _convert(result: Tensor, output_type: OutputType) -> Any:
+    """Pictures in [-1, 1], or latents, as the caller wants them."""
+    if output_type == "pil":
+        return images.to_pil(result)
+    if output_type == "np":
+        return images.to_numpy(result)
+    return result / 2 + 0.5 if output_type == "pt" else result

@@ -1,0 +1,124 @@
+"""The sampling loop: predict, guide, step, keep (PoCoLD, method.md 5).
+
+Legend: B pictures, C latent channels, h w latent size.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pocold.appearance import AppearanceCode
+from pocold.guidance import WITH_APPEARANCE, WITH_POSE, Branch, BranchWeights, guide
+from pocold.models.unet import UNet
+
+Generator = torch.Generator | list[torch.Generator] | None
+# (step, time step, latents) -> latents to go on with, or None to stop here
+OnStep = Callable[[int, Tensor, Tensor], Tensor | None]
+
+
+@dataclass(frozen=True)
+class KeptRegion:
+    """What masked editing keeps.
+
+    Attributes:
+        latents: clean latents of the picture being edited, ``(1 or B, C, h, w)``.
+        noise: one fixed noise ``(B, C, h, w)``: the kept region follows one path through all noise levels.
+        generate: bool ``(1 or B, 1, h, w)``, True where the picture is generated.
+    """
+
+    latents: Tensor
+    noise: Tensor
+    generate: Tensor
+
+
+def denoise(
+    unet: UNet,
+    scheduler: Any,
+    noise: Tensor,
+    pose: Tensor,
+    code: AppearanceCode | None,
+    weights_at: Callable[[float], BranchWeights],
+    *,
+    kept: KeptRegion | None = None,
+    eta: float = 0.0,
+    generator: Generator = None,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Turn noise into latents.
+
+    Args:
+        unet: the denoiser.
+        scheduler: a diffusers scheduler whose time steps are set, and fresh: solvers keep a history of steps.
+        noise: float32 ``(B, C, h, w)``, of unit variance.
+        pose: one-hot ``(B, 25, h, w)``.
+        code: of 1 or B people; None if no branch sees an appearance.
+        weights_at: the guidance's branch weights at a time step.
+        kept: what masked editing keeps.
+        eta, generator: for schedulers that draw noise in their steps.
+        on_step: called after each step.
+
+    Returns:
+        Latents, float32 ``(B, C, h, w)``.
+    """
+    accepted = inspect.signature(scheduler.step).parameters
+    options = {name: value for name, value in {"eta": eta, "generator": generator}.items() if name in accepted}
+    timesteps = scheduler.timesteps
+    latents = noise * scheduler.init_noise_sigma
+    for step, timestep in enumerate(timesteps):
+        weights = weights_at(float(timestep))
+        scaled = scheduler.scale_model_input(latents, timestep)
+        prediction = guide(predict_branches(unet, scaled, timestep, pose, code, weights.needed), weights)
+        latents = scheduler.step(prediction, timestep, latents, **options).prev_sample
+        if kept is not None:
+            known = kept.latents
+            if step + 1 < len(timesteps):  # noised to the level just reached; clean after the last step
+                known = scheduler.add_noise(known.expand_as(kept.noise), kept.noise, timesteps[step + 1 : step + 2])
+            latents = torch.where(kept.generate, latents, known.to(latents.dtype))
+        if on_step is not None:
+            changed = on_step(step, timestep, latents)
+            if changed is None:
+                break
+            latents = changed
+    return latents
+
+
+def predict_branches(
+    unet: UNet,
+    latents: Tensor,
+    timestep: Tensor,
+    pose: Tensor,
+    code: AppearanceCode | None,
+    branches: tuple[Branch, ...],
+) -> dict[Branch, Tensor]:
+    """The UNet's prediction for each of ``branches``, as one batch; attention only on the rows that see the source.
+
+    Args:
+        latents: ``(B, C, h, w)``.
+        timestep: one for all.
+        pose: one-hot ``(B, 25, h, w)``; a branch without pose gets zeros.
+        code: of 1 or B people.
+        branches: which.
+
+    Returns:
+        ``(B, C, h, w)`` for each branch, in the UNet's dtype.
+    """
+    batch = len(latents)
+    seeing = [i for i, branch in enumerate(branches) if branch in WITH_APPEARANCE]
+    rows = None
+    if not seeing:
+        code = None
+    elif code is not None:
+        rows = torch.cat([torch.arange(i * batch, (i + 1) * batch, device=latents.device) for i in seeing])
+        code = code if len(code) == 1 else AppearanceCode.stack([code] * len(seeing))
+    sample = unet(
+        latents.to(unet.dtype).repeat(len(branches), 1, 1, 1),
+        timestep,
+        torch.cat([pose if branch in WITH_POSE else torch.zeros_like(pose) for branch in branches]),
+        code,
+        appearance_rows=rows,
+    ).sample
+    return dict(zip(branches, sample.chunk(len(branches)), strict=True))

@@ -1,0 +1,51 @@
+"""Samplers by name. Time steps, noise levels and solvers are diffusers'; nothing of them is computed here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from diffusers.schedulers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    PNDMScheduler,
+    SchedulerMixin,
+    UniPCMultistepScheduler,
+)
+
+# The noise schedule of the published run (method.md 1).
+PUBLISHED_NOISE: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "trained_betas": None,
+    "prediction_type": "epsilon",
+}
+
+_PUBLISHED_SOLVER = {"set_alpha_to_one": False, "steps_offset": 1, "timestep_spacing": "leading"}
+SCHEDULERS: dict[str, tuple[type[Any], Mapping[str, Any]]] = {
+    "ddim": (DDIMScheduler, {**_PUBLISHED_SOLVER, "clip_sample": False}),
+    "pndm": (PNDMScheduler, {**_PUBLISHED_SOLVER, "skip_prk_steps": True}),
+    "dpm++": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "solver_order": 2}),
+    "dpm++-karras": (
+        DPMSolverMultistepScheduler,
+        {"algorithm_type": "dpmsolver++", "solver_order": 2, "use_karras_sigmas": True},
+    ),
+    "unipc": (UniPCMultistepScheduler, {}),
+}
+
+
+def make_scheduler(name: str, noise: Mapping[str, Any] = PUBLISHED_NOISE) -> SchedulerMixin:
+    """A scheduler by name, for a model trained with the noise schedule ``noise``.
+
+    Args:
+        name: ``ddim``, ``pndm`` (the published default), ``dpm++`` (2M), ``dpm++-karras`` or ``unipc``.
+        noise: a mapping (such as another scheduler's config) of which only the keys of :data:`PUBLISHED_NOISE` are
+            read: options of one solver must not leak into the next, so that swapping back gives the same pictures.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in SCHEDULERS:
+        raise ValueError(f"unknown scheduler {name!r}: expected one of {', '.join(SCHEDULERS)}")
+    scheduler, solver = SCHEDULERS[name]
+    return scheduler(**{key: noise[key] for key in PUBLISHED_NOISE if key in noise}, **solver)
