@@ -4,7 +4,6 @@ A model folder is a diffusers pipeline folder: ``model_index.json``, and one fol
 and safetensors. Nothing is ever unpickled: ``.bin`` files are read with ``weights_only=True``.
 """
 
-import json
 import os
 import pickle
 from collections.abc import Mapping
@@ -16,21 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pocold.files import read_json
+
 WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 _SAMPLES_PER_TENSOR = 4
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; ValueError if it is missing, broken, or something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"no such file: {path}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}")
-    return content
 
 
 def read_weights(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -104,7 +92,7 @@ def load_component(component: type[Any], folder: Path, dtype: torch.dtype | None
     if dtype is None and len(dtypes) == 1:
         dtype = dtypes.pop()
     if dtype is not None:
-        model.to(dtype)
+        nn.Module.to(model, dtype)  # ModelMixin.to warns about layers to be kept in float32 even where there are none
     load_strictly(model, state, str(folder))
     return model.eval()
 

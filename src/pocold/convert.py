@@ -11,8 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
-from pocold.checkpoints import load_strictly, read_json, read_weights
+from pocold.checkpoints import load_strictly, read_weights
 from pocold.densepose import NUM_LABELS
+from pocold.files import read_json
 from pocold.models.appearance_encoder import AppearanceEncoder
 from pocold.models.unet import UNet
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from pocold import images
 from pocold.appearance import AppearanceCode
-from pocold.checkpoints import load_component, read_json, weights_fingerprint
+from pocold.checkpoints import load_component, weights_fingerprint
 from pocold.densepose import DensePose, PoseInput, body_part_labels, one_hot, resize_labels
-from pocold.files import atomic_folder
+from pocold.files import atomic_folder, read_json
 from pocold.guidance import WITH_APPEARANCE, BranchWeights, decayed, guidance_formula
 from pocold.images import Frame, FrameMode, ImageInput, MaskInput
 from pocold.models import autoencoder
@@ -28,7 +28,7 @@ from pocold.models.appearance_encoder import AppearanceEncoder
 from pocold.models.presets import build_models
 from pocold.models.unet import UNet
 from pocold.sampling import Generator, KeptRegion, denoise
-from pocold.schedulers import make_scheduler
+from pocold.schedulers import load_scheduler, make_scheduler
 
 OutputType = Literal["pil", "np", "pt", "latent"]
 StepCallback = Callable[["PoseTransferPipeline", int, int, dict[str, Tensor]], dict[str, Tensor] | None]
@@ -71,14 +71,14 @@ class PoseTransferPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None, **kwargs: Any
+        cls, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None, **components: Any
     ) -> "PoseTransferPipeline":
         """Load a pipeline folder written by :meth:`save_pretrained`. Local and strict; nothing is downloaded.
 
         Args:
             folder: holds ``model_index.json``.
             dtype: of all networks; None keeps what the files have.
-            **kwargs: components to use instead of the folder's, and whatever diffusers understands.
+            **components: to use instead of the folder's: ``vae``, ``appearance_encoder``, ``unet``, ``scheduler``.
 
         Raises:
             ValueError: if a file is missing, truncated, of another class, or has missing or unknown keys.
@@ -90,12 +90,17 @@ class PoseTransferPipeline(DiffusionPipeline):
         if index.get("_class_name") != cls.__name__:
             raise ValueError(f"{folder} holds a {index.get('_class_name')}, expected a {cls.__name__}")
         classes = {"vae": AutoencoderKL, "appearance_encoder": AppearanceEncoder, "unet": UNet}
+        unknown = components.keys() - {*classes, "scheduler"}
+        if unknown:
+            raise ValueError(
+                f"unknown components: {', '.join(sorted(unknown))}; there are {', '.join(classes)}, scheduler"
+            )
         for name, component in classes.items():
-            if name not in kwargs:
-                kwargs[name] = load_component(component, folder / name, dtype)
-        if "scheduler" not in kwargs and not (folder / "scheduler" / "scheduler_config.json").is_file():
-            raise ValueError(f"{folder} has no scheduler/scheduler_config.json")
-        return super().from_pretrained(str(folder), local_files_only=True, **kwargs)
+            if name not in components:
+                components[name] = load_component(component, folder / name, dtype)
+        if "scheduler" not in components:
+            components["scheduler"] = load_scheduler(index.get("scheduler"), folder / "scheduler")
+        return cls(**components)
 
     def save_pretrained(self, folder: str | os.PathLike[str], **kwargs: Any) -> None:
         """Write the pipeline as a folder, atomically: a folder that stood there is replaced only by a whole one.
@@ -121,9 +126,9 @@ class PoseTransferPipeline(DiffusionPipeline):
 
     def encode_appearance(
         self,
-        source: ImageInput | list[ImageInput],
+        source: ImageInput | Sequence[ImageInput],
         *,
-        source_pose: PoseInput | list[PoseInput] | None = None,
+        source_pose: PoseInput | Sequence[PoseInput] | None = None,
         parts: str | int | Sequence[str | int] | None = None,
         height: int | None = None,
         width: int | None = None,
@@ -144,8 +149,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         Raises:
             ValueError: for pictures or maps that cannot be used, or if a map shows none of ``parts``.
         """
-        sources = source if isinstance(source, list) else [source]
-        maps = source_pose if isinstance(source_pose, list) else [source_pose] if source_pose is not None else []
+        sources, maps = _listed(source), _listed(source_pose)
         if not sources:
             raise ValueError("source: expected at least one photograph, got none")
         if parts is not None and len(maps) != len(sources):
@@ -200,8 +204,8 @@ class PoseTransferPipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        source: ImageInput | list[ImageInput] | AppearanceCode | None = None,
-        pose: PoseInput | list[PoseInput] | None = None,
+        source: ImageInput | Sequence[ImageInput] | AppearanceCode | None = None,
+        pose: PoseInput | Sequence[PoseInput] | None = None,
         *,
         image: ImageInput | None = None,
         mask: MaskInput | None = None,
@@ -348,7 +352,7 @@ class PoseTransferPipeline(DiffusionPipeline):
 
     def _code(
         self,
-        source: ImageInput | list[ImageInput] | AppearanceCode | None,
+        source: ImageInput | Sequence[ImageInput] | AppearanceCode | None,
         pictures: int,
         weights: BranchWeights,
         size: tuple[int, int],
@@ -430,8 +434,15 @@ class _EditedImage:
         return KeptRegion(self.latents, noise, self.generate_latents)
 
 
-def _load_poses(pose: PoseInput | list[PoseInput] | None) -> list[DensePose]:
-    poses = pose if isinstance(pose, list) else [pose] if pose is not None else []
+def _listed(value: Any) -> list[Any]:
+    """One or several of something, as a list; None is none."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _load_poses(pose: PoseInput | Sequence[PoseInput] | None) -> list[DensePose]:
+    poses = _listed(pose)
     if not poses:
         raise ValueError("pose: expected a DensePose map, or several, got none")
     return [DensePose.load(item, "pose" if len(poses) == 1 else f"pose {i}") for i, item in enumerate(poses)]

@@ -1,8 +1,10 @@
 """Samplers by name. Time steps, noise levels and solvers are diffusers'; nothing of them is computed here."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import diffusers.schedulers
 from diffusers.schedulers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
@@ -10,6 +12,8 @@ from diffusers.schedulers import (
     SchedulerMixin,
     UniPCMultistepScheduler,
 )
+
+from pocold.files import read_json
 
 # The noise schedule of the published run (method.md 1).
 PUBLISHED_NOISE: dict[str, Any] = {
@@ -49,3 +53,16 @@ def make_scheduler(name: str, noise: Mapping[str, Any] = PUBLISHED_NOISE) -> Sch
         raise ValueError(f"unknown scheduler {name!r}: expected one of {', '.join(SCHEDULERS)}")
     scheduler, solver = SCHEDULERS[name]
     return scheduler(**{key: noise[key] for key in PUBLISHED_NOISE if key in noise}, **solver)
+
+
+def load_scheduler(entry: Any, folder: Path) -> SchedulerMixin:
+    """Any diffusers scheduler from its folder; ``entry`` is its line in ``model_index.json``: (library, class).
+
+    Raises:
+        ValueError: if the class is not one of diffusers' schedulers, or its config is missing or broken.
+    """
+    library, name = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
+    found: Any = getattr(diffusers.schedulers, str(name), None) if library == "diffusers" else None
+    if not str(name).endswith("Scheduler") or not hasattr(found, "from_config"):
+        raise ValueError(f"{folder.parent / 'model_index.json'}: expected a diffusers scheduler, got {entry!r}")
+    return found.from_config(read_json(folder / "scheduler_config.json"))

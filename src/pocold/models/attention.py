@@ -60,9 +60,9 @@ class DoubleAttention(nn.Module):
         if constraint is None:
             return self.distribute(hidden, self.extract(source)), None
         # The penalty needs both probability maps, so they are formed once and used for the result as well.
-        extraction = self.extraction_probabilities(source)  # (B, A, M, K)
+        key, value = self._keys_and_values(source)
+        extraction = self._extraction(key)  # (B, A, M, K)
         distribution = self.distribution_probabilities(hidden)  # (B, A, N, K)
-        _, value = self._keys_and_values(source)
         code = extraction.transpose(-1, -2).to(value.dtype) @ value  # (B, A, K, D)
         result = self._merge(hidden, distribution.to(value.dtype) @ code)
         return result, pose_constraint_penalty(distribution, extraction, constraint)
@@ -114,8 +114,7 @@ class DoubleAttention(nn.Module):
 
     def extraction_probabilities(self, source: Tensor) -> Tensor:
         """``E^T``, float32 ``(B, A, M, K)``: for every filter a distribution over the source's tokens."""
-        key, _ = self._keys_and_values(source)
-        return (key @ self._scaled(self.extraction_filters).transpose(-1, -2)).float().softmax(-2)
+        return self._extraction(self._keys_and_values(source)[0])
 
     def distribution_probabilities(self, hidden: Tensor) -> Tensor:
         """``D^T``, float32 ``(B, A, N, K)``: for every target token a distribution over the filters."""
@@ -124,6 +123,9 @@ class DoubleAttention(nn.Module):
     def attention_map(self, hidden: Tensor, source: Tensor) -> Tensor:
         """``A = D^T E``, float32 ``(B, A, N, M)``. Quadratic: for figures and tests only."""
         return self.distribution_probabilities(hidden) @ self.extraction_probabilities(source).transpose(-1, -2)
+
+    def _extraction(self, key: Tensor) -> Tensor:
+        return (key @ self._scaled(self.extraction_filters).transpose(-1, -2)).float().softmax(-2)
 
     def _scaled(self, filters: Tensor) -> Tensor:
         """``s F`` per head, ``(A, K, D)``: scaling K filters is cheaper than scaling the logits."""

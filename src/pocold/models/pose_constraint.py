@@ -6,13 +6,15 @@ Attention between different body parts is penalised, for one layer and one sampl
       = ( <G^D, G^E> - sum_p <G^D_p, G^E_p> ) / (A N M)       with the Grams  G^D_p = sum_{i in p} d_i d_i^T  (K, K)
 
 so the target-by-source product ``A`` never exists. The Grams are cheap where tokens of one part lie side by side: every
-part's tokens are cut into chunks of equal length (padded with zeros), and all chunks are multiplied as one batch.
+part's tokens are cut into chunks of equal length (padded with zeros), and all chunks are multiplied as one batch. Only
+at levels so small that ``A`` has fewer entries than the Grams, the product itself is the cheaper of two exact forms.
 
 Legend: B batch, A heads, N target tokens, M source tokens, T either, K filters, P parts that occur, S chunks of c
 tokens.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -97,10 +99,25 @@ def _row_offsets(batch: int, heads: int, length: int, device: torch.device) -> T
 
 @dataclass(frozen=True)
 class LevelConstraint:
-    """The groups of one level, shared by all of its attentions."""
+    """The labels of one level, and their groups, shared by all of its attentions.
 
-    target: TokenGroups
-    source: TokenGroups
+    Attributes:
+        target_labels: int64 ``(B, N)``, in 0..P-1.
+        source_labels: int64 ``(B, M)``, likewise.
+        num_parts: P.
+    """
+
+    target_labels: Tensor
+    source_labels: Tensor
+    num_parts: int
+
+    @cached_property
+    def target(self) -> TokenGroups:
+        return TokenGroups.of(self.target_labels, self.num_parts)
+
+    @cached_property
+    def source(self) -> TokenGroups:
+        return TokenGroups.of(self.source_labels, self.num_parts)
 
 
 @dataclass(frozen=True)
@@ -134,10 +151,7 @@ class PoseConstraint:
             # Parts that occur nowhere would only add empty Grams.
             occurring, compact = torch.cat([target, source], dim=1).unique(return_inverse=True)
             split = target.shape[1]
-            self._levels[key] = LevelConstraint(
-                target=TokenGroups.of(compact[:, :split].contiguous(), len(occurring)),
-                source=TokenGroups.of(compact[:, split:].contiguous(), len(occurring)),
-            )
+            self._levels[key] = LevelConstraint(compact[:, :split], compact[:, split:], len(occurring))
         return self._levels[key]
 
 
@@ -184,6 +198,13 @@ def pose_constraint_penalty(distribution: Tensor, extraction: Tensor, constraint
     Returns:
         float32 ``(B,)``: the mean over heads and *all* pairs of ``A_ij^2``, counted where the labels differ.
     """
-    _, heads, tokens, _ = distribution.shape
-    total = _Penalty.apply(distribution.float(), extraction.float(), constraint)
-    return total / (heads * tokens * extraction.shape[2])
+    distribution, extraction = distribution.float(), extraction.float()
+    heads, tokens, filters = distribution.shape[1:]
+    pairs = tokens * extraction.shape[2]
+    if pairs <= constraint.num_parts * filters**2:
+        product = distribution @ extraction.transpose(-1, -2)  # (B, A, N, M)
+        differ = constraint.target_labels[:, None, :, None] != constraint.source_labels[:, None, None, :]
+        total = (product.square() * differ).sum((1, 2, 3))
+    else:
+        total = _Penalty.apply(distribution, extraction, constraint)
+    return total / (heads * pairs)
