@@ -167,7 +167,7 @@ def main() -> None:
         efficiency(pipeline, size, torch.float32)
     print("\nbf16 weights against fp32, scales 5 and 5")
     half = PoseTransferPipeline(**build_models("base"), scheduler=make_scheduler("pndm"))
-    half.unet.to(torch.bfloat16)
+    torch.nn.Module.to(half.unet, torch.bfloat16)
     for size, latent in SIZES.items():
         runs = {"fp32": steps(pipeline, latent)["equal"], "bf16": steps(half, latent)["equal"]}
         show(size, cpu_times(runs, arguments.rounds), "fp32", "bf16")

@@ -85,9 +85,10 @@ class AppearanceCode:
                 f"this appearance code was made by another model: it has {len(own)} layers, the first of shape "
                 f"{own[0]}, the model {len(shapes)}, the first of shape {shapes[0]}; encode the photograph again"
             )
+        mine, theirs = self.fingerprint.cpu(), fingerprint.cpu()
         # Samples of the same weights differ only by rounding (at most 2^-8 in bfloat16), of others by about their size.
-        distance = torch.linalg.vector_norm(self.fingerprint.cpu() - fingerprint.cpu())
-        if not distance <= 2**-6 * torch.linalg.vector_norm(fingerprint.cpu()):
+        same = mine.shape == theirs.shape and (mine - theirs).norm() <= 2**-6 * theirs.norm()
+        if not same:
             raise ValueError(
                 "this appearance code was made by a model with other weights; encode the photograph again with this one"
             )

@@ -3,6 +3,7 @@
 Legend: B pictures, C latent channels, h w latent size, H W picture size.
 """
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -260,7 +261,13 @@ class PoseTransferPipeline(DiffusionPipeline):
             ValueError: for any input that cannot be used; the message says what was expected.
         """
         formula = guidance_formula(guidance)
-        self._check(num_inference_steps, batch_size, output_type, eta, callback_on_step_end_tensor_inputs)
+        self._check(num_inference_steps, batch_size, output_type, eta, feather, callback_on_step_end_tensor_inputs)
+        for name, scale in (
+            ("pose_guidance_scale", pose_guidance_scale),
+            ("appearance_guidance_scale", appearance_guidance_scale),
+        ):
+            if not math.isfinite(scale):
+                raise ValueError(f"{name} must be a finite number, got {scale}")
         self._interrupt = False
         maps = _load_poses(pose)
         size = self._size(height, width, default=self._own_size(maps[0].size))
@@ -317,7 +324,15 @@ class PoseTransferPipeline(DiffusionPipeline):
 
     # -- preparing inputs ----------------------------------------------------------------------------------------
 
-    def _check(self, steps: int, batch_size: int, output_type: str, eta: float, callback_inputs: Sequence[str]) -> None:
+    def _check(
+        self,
+        steps: int,
+        batch_size: int,
+        output_type: str,
+        eta: float,
+        feather: int | None,
+        callback_inputs: Sequence[str],
+    ) -> None:
         train_steps = self.scheduler.config.num_train_timesteps
         if not isinstance(steps, int) or not 1 <= steps <= train_steps:
             raise ValueError(f"num_inference_steps must be a whole number from 1 to {train_steps}, got {steps!r}")
@@ -327,6 +342,8 @@ class PoseTransferPipeline(DiffusionPipeline):
             raise ValueError(f"unknown output_type {output_type!r}: expected one of {', '.join(get_args(OutputType))}")
         if not 0 <= eta <= 1:
             raise ValueError(f"eta must lie in [0, 1], got {eta}")
+        if feather is not None and feather < 0:
+            raise ValueError(f"feather must be at least 0 pixels, got {feather}")
         if not set(callback_inputs) <= set(self._callback_tensor_inputs):
             raise ValueError(
                 f"callback_on_step_end_tensor_inputs can only name {self._callback_tensor_inputs}, "
@@ -416,8 +433,6 @@ class PoseTransferPipeline(DiffusionPipeline):
         pictures = autoencoder.decode(self.vae, latents).float().clamp(-1, 1)
         if edited is None or feather is None:
             return pictures
-        if feather < 0:
-            raise ValueError(f"feather must be at least 0 pixels, got {feather}")
         return images.paste_back(pictures, edited.pixels, edited.generate, feather)
 
 

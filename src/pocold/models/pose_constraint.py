@@ -187,6 +187,11 @@ class _Penalty(torch.autograd.Function):
         return results[0], results[1], None
 
 
+def product_is_smaller(pairs: int, num_parts: int, num_filters: int) -> bool:
+    """Whether ``A``, with N M entries, is smaller than one side's Grams: then it is the faster form of the penalty."""
+    return pairs <= num_parts * num_filters**2
+
+
 def pose_constraint_penalty(distribution: Tensor, extraction: Tensor, constraint: LevelConstraint) -> Tensor:
     """The pose penalty of one attention layer (method.md 3, ``L_pose``), per sample.
 
@@ -201,7 +206,7 @@ def pose_constraint_penalty(distribution: Tensor, extraction: Tensor, constraint
     distribution, extraction = distribution.float(), extraction.float()
     heads, tokens, filters = distribution.shape[1:]
     pairs = tokens * extraction.shape[2]
-    if pairs <= constraint.num_parts * filters**2:
+    if product_is_smaller(pairs, constraint.num_parts, filters):
         product = distribution @ extraction.transpose(-1, -2)  # (B, A, N, M)
         differ = constraint.target_labels[:, None, :, None] != constraint.source_labels[:, None, None, :]
         total = (product.square() * differ).sum((1, 2, 3))
