@@ -93,20 +93,20 @@ def test_swapping_through_all_names_back_to_ddim_is_a_fresh_ddim(noise):
     scheduler = make_scheduler("ddim", noise)
     for name in [*NAMES, *reversed(NAMES), "ddim"]:
         scheduler = make_scheduler(name, scheduler.config)
-    assert dict(scheduler.config) == dict(make_scheduler("ddim", noise).config)
+    assert public(scheduler.config) == public(make_scheduler("ddim", noise).config)
 
 
 def test_solver_options_do_not_leak_into_the_next():
     config = {**make_scheduler("ddim").config, "thresholding": True, "use_karras_sigmas": True, "steps_offset": 7}
-    assert dict(make_scheduler("dpm++", config).config) == dict(make_scheduler("dpm++").config)
+    assert public(make_scheduler("dpm++", config).config) == public(make_scheduler("dpm++").config)
 
 
 def test_pipeline_swaps_schedulers_by_name(toy):
-    before = dict(toy.scheduler.config)
+    before = public(toy.scheduler.config)
     toy.set_scheduler("unipc")
     assert type(toy.scheduler) is SCHEDULERS["unipc"][0]
     toy.set_scheduler("ddim")
-    assert dict(toy.scheduler.config) == before
+    assert public(toy.scheduler.config) == before
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ and safetensors. Nothing is ever unpickled: ``.bin`` files are read with ``weigh
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,19 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], origin: str) -
     module.load_state_dict(dict(state))
 
 
-def load_component(component: type[Any], folder: Path, dtype: torch.dtype | None = None) -> Any:
+def load_component(
+    component: type[Any],
+    folder: Path,
+    dtype: torch.dtype | None = None,
+    rename: Callable[[str], str] = str,
+) -> Any:
     """Build a diffusers model from its folder, strictly.
 
     Args:
         component: a ``ModelMixin`` class.
-        folder: with ``config.json`` and safetensors.
+        folder: with ``config.json`` and weights.
         dtype: of the result; None keeps the file's.
+        rename: today's name for a name in the file, for formats that have changed theirs.
 
     Raises:
         ValueError: if anything is missing, unknown, broken, or written for another class.
@@ -82,7 +88,7 @@ def load_component(component: type[Any], folder: Path, dtype: torch.dtype | None
     name = config.get("_class_name", component.__name__)
     if name != component.__name__:
         raise ValueError(f"{folder} holds a {name}, expected a {component.__name__}")
-    state = read_weights(folder)
+    state = {rename(name): tensor for name, tensor in read_weights(folder).items()}
     known = component._get_init_keys(component)
     unknown = sorted(key for key in config if key not in known and not key.startswith("_"))
     if unknown:

@@ -2,16 +2,70 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+
+def demo(output: Path = Path("demo.png"), steps: int = 10, seed: int = 0) -> None:
+    """Draw one person in several poses, end to end, with a toy model.
+
+    Args:
+        output: The picture to write; its parts (person.png, pose-1.png, ...) are written beside it.
+        steps: Denoising steps.
+        seed: Seed of the first picture; the next ones count up.
+    """
+    from pocold.demo import NOTICE, run_demo
+
+    sheet, *parts = run_demo(output, steps, seed)
+    print(f"{sheet} ({NOTICE})")
+    print("beside it:", ", ".join(path.name for path in parts))
+
+
+def convert(
+    checkpoint: Positional[Path],
+    vae: Path,
+    output: Annotated[Path, arg(aliases=["-o"])],
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32",
+) -> None:
+    """Convert a checkpoint of the official PoCoLD release into a pocold model folder.
+
+    Args:
+        checkpoint: Folder with unet, rie and channel_mapper.
+        vae: Folder of the autoencoder it was trained with, such as sd-vae-ft-mse.
+        output: Model folder to write.
+        precision: Of the weights that are written.
+    """
+    import torch
+
+    from pocold.convert import convert_pipeline
+
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+    convert_pipeline(checkpoint, vae, dtype).save_pretrained(output)
+    print(output)
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {"demo": demo, "convert": convert}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``pocold``; a user's mistake ends in one line on stderr and exit code 2."""
-    import tyro
-
-    commands: dict[str, Callable[..., Any]] = {}
     try:
-        tyro.extras.subcommand_cli_from_dict(commands, prog="pocold", description=__doc__, args=arguments)
-    except ValueError as error:
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="pocold",
+            description="Controllable person image synthesis with pose-constrained latent diffusion.",
+            args=arguments,
+        )
+    except (ValueError, OSError) as error:
         print(f"pocold: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("pocold: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -9,13 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from pocold.checkpoints import load_strictly, read_weights
 from pocold.densepose import NUM_LABELS
 from pocold.files import read_json
 from pocold.models.appearance_encoder import AppearanceEncoder
+from pocold.models.autoencoder import load_autoencoder
 from pocold.models.unet import UNet
+from pocold.pipeline import PoseTransferPipeline
+from pocold.schedulers import make_scheduler
 
 # official config key -> ours
 UNET_KEYS = {
@@ -110,6 +114,25 @@ def convert_checkpoint(folder: str | os.PathLike[str]) -> tuple[UNet, Appearance
     return (
         convert_unet(configs["unet"], configs["channel_mapper"], both),
         convert_appearance_encoder(configs["rie"], states["rie"]),
+    )
+
+
+def convert_pipeline(
+    checkpoint: str | os.PathLike[str], vae: str | os.PathLike[str], dtype: torch.dtype = torch.float32
+) -> PoseTransferPipeline:
+    """An official checkpoint folder and the folder of its frozen autoencoder as a pipeline, with the published sampler.
+
+    Raises:
+        ValueError: see :func:`convert_checkpoint`; or if the autoencoder's folder is missing or broken.
+    """
+    unet, encoder = convert_checkpoint(checkpoint)
+    nn.Module.to(unet, dtype)
+    nn.Module.to(encoder, dtype)
+    return PoseTransferPipeline(
+        vae=load_autoencoder(Path(vae), dtype),
+        appearance_encoder=encoder.eval(),
+        unet=unet.eval(),
+        scheduler=make_scheduler("pndm"),
     )
 
 

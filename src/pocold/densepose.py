@@ -107,7 +107,8 @@ class DensePose:
                 f"DensePose labels must lie in 0..24, got values from {labels.min():g} to {labels.max():g}; "
                 "a picture of a map (coloured or blended over a photo) is not a map"
             )
-        object.__setattr__(self, "labels", np.ascontiguousarray(labels, dtype=np.uint8))
+        # a copy: the map is a value, whatever happens to the array it was made from
+        object.__setattr__(self, "labels", np.array(labels, dtype=np.uint8, order="C"))
         if self.uv is None:
             return
         uv = np.ascontiguousarray(self.uv, dtype=np.float32)

@@ -90,18 +90,16 @@ class PoseTransferPipeline(DiffusionPipeline):
         index = read_json(folder / "model_index.json")
         if index.get("_class_name") != cls.__name__:
             raise ValueError(f"{folder} holds a {index.get('_class_name')}, expected a {cls.__name__}")
-        classes = {"vae": AutoencoderKL, "appearance_encoder": AppearanceEncoder, "unet": UNet}
-        unknown = components.keys() - {*classes, "scheduler"}
+        load: dict[str, Callable[[Path], Any]] = {
+            "vae": lambda path: autoencoder.load_autoencoder(path, dtype),
+            "appearance_encoder": lambda path: load_component(AppearanceEncoder, path, dtype),
+            "unet": lambda path: load_component(UNet, path, dtype),
+            "scheduler": lambda path: load_scheduler(index.get("scheduler"), path),
+        }
+        unknown = components.keys() - load.keys()
         if unknown:
-            raise ValueError(
-                f"unknown components: {', '.join(sorted(unknown))}; there are {', '.join(classes)}, scheduler"
-            )
-        for name, component in classes.items():
-            if name not in components:
-                components[name] = load_component(component, folder / name, dtype)
-        if "scheduler" not in components:
-            components["scheduler"] = load_scheduler(index.get("scheduler"), folder / "scheduler")
-        return cls(**components)
+            raise ValueError(f"unknown components: {', '.join(sorted(unknown))}; there are {', '.join(load)}")
+        return cls(**{name: components[name] if name in components else load[name](folder / name) for name in load})
 
     def save_pretrained(self, folder: str | os.PathLike[str], **kwargs: Any) -> None:
         """Write the pipeline as a folder, atomically: a folder that stood there is replaced only by a whole one.
@@ -227,7 +225,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         return_dict: bool = True,
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> ImagePipelineOutput | tuple[Any]:
+    ) -> Any:
         """Draw one picture per pose.
 
         Args:

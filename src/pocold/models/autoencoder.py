@@ -1,11 +1,31 @@
 """Pictures <-> scaled latents: the only file that knows an autoencoder's scaling factor."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
+
+from pocold.checkpoints import load_component
+
+# Names of the attention's weights in autoencoders saved before diffusers 0.18, such as Stable Diffusion's.
+_FORMER_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def load_autoencoder(folder: Path, dtype: torch.dtype | None = None) -> AutoencoderKL:
+    """A KL autoencoder from its diffusers folder, strictly; also one with the names of former diffusers versions."""
+
+    def rename(name: str) -> str:
+        return re.sub(
+            r"(attentions\.\d+)\.(query|key|value|proj_attn)\.",
+            lambda match: f"{match[1]}.{_FORMER_NAMES[match[2]]}.",
+            name,
+        )
+
+    return load_component(AutoencoderKL, folder, dtype, rename)
 
 
 def downsampling_factor(vae: AutoencoderKL) -> int:

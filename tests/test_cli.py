@@ -1,0 +1,130 @@
+"""The command line as a user runs it."""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pocold import DensePose, PoseTransferPipeline
+from pocold.cli import main
+from pocold.images import read_png_metadata
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, "-m", "pocold.cli", *arguments], capture_output=True, text=True)
+
+
+def test_help_needs_no_torch_and_no_time():
+    code = "import sys; from pocold.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print('torch' in sys.modules or 'diffusers' in sys.modules)"
+    start = time.process_time(), time.monotonic()
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip().endswith("False")
+    assert "demo" in printed
+    # CPU time of the child would be 0.2 s; the wall bound is loose, because machines are busy
+    assert time.monotonic() - start[1] < 5
+
+
+def test_demo_writes_the_sheet_and_its_parts(tmp_path, capsys):
+    main(["demo", "--output", str(tmp_path / "new" / "demo.png"), "--steps", "2"])
+    assert "untrained toy model" in capsys.readouterr().out
+    folder = tmp_path / "new"
+    assert sorted(path.name for path in folder.iterdir()) == ["demo.png", "person.png", "pose-1.png", "pose-2.png"]
+    metadata = read_png_metadata(folder / "demo.png")
+    assert metadata["synthetic"] is True
+    assert metadata["steps"] == 2
+    pose = DensePose.read(folder / "pose-1.png")
+    # a front view: torso front, the left hand at the right of the picture
+    assert 2 in pose.visible_parts
+    assert 1 not in pose.visible_parts
+    columns = {part: np.nonzero(pose.labels == part)[1].mean() for part in (3, 4)}
+    assert columns[3] < columns[4]
+
+
+def test_demo_is_repeatable(tmp_path):
+    for name in ("a", "b"):
+        main(["demo", "--output", str(tmp_path / name / "demo.png"), "--steps", "2"])
+    a, b = (np.asarray(Image.open(tmp_path / name / "demo.png")) for name in ("a", "b"))
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo", "--output", "demo.jpg"], "--output: expected a file name ending in .png, got demo.jpg"),
+        (["demo", "--output", "{tmp}/demo.png", "--steps", "0"], "num_inference_steps must be a whole number"),
+        (["convert", "{tmp}/nowhere", "--vae", "x", "--output", "y"], "is not an official PoCoLD checkpoint"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_code_2(tmp_path, arguments, message):
+    result = run(*(argument.replace("{tmp}", str(tmp_path)) for argument in arguments))
+    assert result.returncode == 2
+    assert result.stderr.startswith("pocold: error: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+
+
+def test_unknown_option_ends_in_code_2():
+    result = run("demo", "--stpes", "3")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_convert_writes_a_folder_that_draws(tmp_path, toy):
+    """An official checkpoint beside an autoencoder folder becomes a pipeline."""
+    official, golden = tmp_path / "official", ROOT / "tests" / "golden" / "parity"
+    write_official_checkpoint(golden, official)
+    toy.vae.save_pretrained(tmp_path / "vae")
+    main(
+        ["convert", str(official), "--vae", str(tmp_path / "vae"), "-o", str(tmp_path / "model"), "--precision", "bf16"]
+    )
+    pipeline = PoseTransferPipeline.from_pretrained(tmp_path / "model")
+    pipeline.set_progress_bar_config(disable=True)
+    assert str(pipeline.unet.dtype) == "torch.bfloat16"
+    assert type(pipeline.scheduler).__name__ == "PNDMScheduler"
+    photo = Image.fromarray(np.full((64, 48, 3), 128, dtype=np.uint8))
+    assert pipeline(photo, np.full((64, 48), 2), num_inference_steps=2).images[0].size == (48, 64)
+
+
+def write_official_checkpoint(golden, folder):
+    import json
+
+    from safetensors.torch import load_file, save_file
+
+    manifest = json.loads((golden / "manifest.json").read_text())
+    weights = load_file(golden / "weights.safetensors")
+    for part in ("unet", "rie", "channel_mapper"):
+        (folder / part).mkdir(parents=True)
+        (folder / part / "config.json").write_text(json.dumps(manifest[f"{part}_config"]))
+        state = {name.removeprefix(f"{part}."): value for name, value in weights.items() if name.startswith(f"{part}.")}
+        save_file(state, folder / part / "diffusion_pytorch_model.safetensors")
+
+
+def test_converting_onto_a_foreign_folder_loses_nothing(tmp_path, toy):
+    write_official_checkpoint(ROOT / "tests" / "golden" / "parity", tmp_path / "official")
+    toy.vae.save_pretrained(tmp_path / "vae")
+    result = run(
+        "convert", str(tmp_path / "official"), "--vae", str(tmp_path / "vae"), "-o", str(tmp_path / "official")
+    )
+    assert result.returncode == 2
+    assert "is not a pipeline folder" in result.stderr
+    assert (tmp_path / "official" / "unet" / "config.json").is_file()
+
+
+def test_documentation_of_the_commands_is_current(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from cli_docs import cli_docs
+
+    assert (ROOT / "docs" / "cli.md").read_text() == cli_docs(), "run: python scripts/cli_docs.py"
+
+
+def test_the_command_is_installed():
+    assert shutil.which("pocold", path=str(Path(sys.executable).parent)), "pip install -e . puts it there"
