@@ -156,3 +156,16 @@ def test_training_lowers_noise_error_and_penalty():
         losses.append((loss.noise.item(), loss.pose_penalty.item()))
     assert losses[-1][0] < 0.5 * losses[0][0]
     assert losses[-1][1] < 0.5 * losses[0][1]
+
+
+def test_training_in_mixed_precision(models):
+    data = batch()
+    expected = loss_of(models, data)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = training_loss(models["unet"], models["appearance_encoder"], SCHEDULER, **data)
+        loss.total.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in models["unet"].parameters())
+    for model in models.values():
+        model.zero_grad()
+    torch.testing.assert_close(loss.noise, expected.noise, atol=0, rtol=0.05)
+    torch.testing.assert_close(loss.pose_penalty, expected.pose_penalty, atol=0, rtol=0.05)

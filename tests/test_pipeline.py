@@ -72,6 +72,8 @@ def test_seeds_cover_the_noise_of_the_steps_too(toy):
     options = {**STEPS, "eta": 1.0, "output_type": "np"}
     poses = [figure(), figure(8)]
     together = toy(photo(), poses, generator=seeds(1, 2), **options).images
+    in_ones = toy(photo(), poses, generator=seeds(1, 2), batch_size=1, **options).images
+    np.testing.assert_allclose(in_ones, together, atol=1e-4)
     alone = toy(photo(), poses[1], generator=seeds(2), **options).images
     np.testing.assert_allclose(together[1:], alone, atol=1e-4)
     assert not np.allclose(alone, toy(photo(), poses[1], generator=seeds(3), **options).images, atol=1e-2)
@@ -252,6 +254,26 @@ def test_editing_keeps_latents_to_the_bit(toy):
     kept = torch.from_numpy(~coarse).expand_as(result)
     assert torch.equal(result[kept], latents[kept])
     assert not torch.isclose(result[~kept], latents[~kept]).any()
+
+
+def test_kept_latents_follow_the_starting_noise_down(toy):
+    """Between the steps they are the picture at the level just reached, noised with what the pictures start from."""
+    noise = torch.randn(1, 4, 8, 6, generator=torch.Generator().manual_seed(4))
+    seen = []
+    toy(
+        photo(),
+        figure(),
+        image=photo(3),
+        mask=box_mask(),
+        latents=noise,
+        **STEPS,
+        callback_on_step_end=lambda pipeline, step, timestep, tensors: seen.append(tensors["latents"]),
+    )
+    with torch.no_grad():
+        clean = toy.vae.encode(to_tensor(photo(3))).latent_dist.mean * toy.vae.config.scaling_factor
+    alpha = toy.scheduler.alphas_cumprod[toy.scheduler.timesteps[1]]
+    expected = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+    torch.testing.assert_close(seen[0][..., 0, :], expected[..., 0, :])  # the top row is kept
 
 
 def test_editing_without_pasting_back(toy):

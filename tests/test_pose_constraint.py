@@ -58,6 +58,22 @@ def test_penalty_and_gradients_equal_the_masked_product(size, source_size, parts
         torch.testing.assert_close(actual.double(), reference, atol=limit, rtol=1e-4)
 
 
+@pytest.mark.parametrize("grams", [True, False])
+def test_mixed_precision_changes_nothing(grams, monkeypatch):
+    monkeypatch.setattr(pose_constraint, "product_is_smaller", lambda *_: not grams)
+    torch.manual_seed(0)
+    labels = random_labels(2, (9, 8), 6)
+    level = PoseConstraint(labels, labels.flip(1)).level((9, 8), (9, 8))
+    maps = probabilities(2, 2, 72, 5, -1), probabilities(2, 2, 72, 5, -2)
+    expected = pose_constraint_penalty(*maps, level)
+    expected_gradients = torch.autograd.grad(expected.sum(), maps)
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = pose_constraint_penalty(*maps, level)
+    actual_gradients = torch.autograd.grad(actual.sum(), maps)  # the backward belongs outside of autocast
+    torch.testing.assert_close(actual, expected, atol=0, rtol=0)
+    torch.testing.assert_close(actual_gradients, expected_gradients, atol=0, rtol=0)
+
+
 def test_layer_gradients_through_the_penalty():
     layer = make_layer().float()
     hidden, source = torch.randn(2, 6, 9, 8), torch.randn(2, 5, 7, 10)

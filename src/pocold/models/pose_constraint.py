@@ -203,13 +203,15 @@ def pose_constraint_penalty(distribution: Tensor, extraction: Tensor, constraint
     Returns:
         float32 ``(B,)``: the mean over heads and *all* pairs of ``A_ij^2``, counted where the labels differ.
     """
-    distribution, extraction = distribution.float(), extraction.float()
     heads, tokens, filters = distribution.shape[1:]
     pairs = tokens * extraction.shape[2]
-    if product_is_smaller(pairs, constraint.num_parts, filters):
-        product = distribution @ extraction.transpose(-1, -2)  # (B, A, N, M)
-        differ = constraint.target_labels[:, None, :, None] != constraint.source_labels[:, None, None, :]
-        total = (product.square() * differ).sum((1, 2, 3))
-    else:
-        total = _Penalty.apply(distribution, extraction, constraint)
-    return total / (heads * pairs)
+    # Mixed precision would square and add up millions of small probabilities in half precision.
+    with torch.autocast(distribution.device.type, enabled=False):
+        distribution, extraction = distribution.float(), extraction.float()
+        if product_is_smaller(pairs, constraint.num_parts, filters):
+            product = distribution @ extraction.transpose(-1, -2)  # (B, A, N, M)
+            differ = constraint.target_labels[:, None, :, None] != constraint.source_labels[:, None, None, :]
+            total = (product.square() * differ).sum((1, 2, 3))
+        else:
+            total = _Penalty.apply(distribution, extraction, constraint)
+        return total / (heads * pairs)
