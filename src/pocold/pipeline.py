@@ -183,14 +183,14 @@ class PoseTransferPipeline(DiffusionPipeline):
         Returns:
             The codes of B people.
         """
-        pictures = pictures.to(self.device)
+        pictures = pictures.to(self._execution_device)
         latents = autoencoder.encode(self.vae, pictures, sample=generator is not None, generator=generator)
         features = self.appearance_encoder(latents.to(self.appearance_encoder.dtype))
         masks = None
         if parts is not None:
             if labels is None:
                 raise ValueError("parts need the labels of the photographs")
-            masks = _token_masks(labels.to(self.device), [feature.shape[-2:] for feature in features], parts)
+            masks = _token_masks(labels.to(self._execution_device), [feature.shape[-2:] for feature in features], parts)
         return self.unet.extract_appearance(features, fingerprint=self.fingerprint(), token_masks=masks)
 
     # -- pictures ------------------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         factor = autoencoder.downsampling_factor(self.vae)
         latent_size = (size[0] // factor, size[1] // factor)
         labels = torch.stack([torch.from_numpy(Frame(map.size, size, frame).labels(map.labels)) for map in maps])
-        poses = one_hot(labels.to(self.device), latent_size, self.unet.dtype)
+        poses = one_hot(labels.to(self._execution_device), latent_size, self.unet.dtype)
         code = self._code(source, len(maps), formula(2.0, 3.0), size, frame)
 
         def weights_at(timestep: float) -> BranchWeights:
@@ -287,7 +287,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         edited = self._edited(image, mask, size, frame)
 
         results = []
-        self.scheduler.set_timesteps(num_inference_steps, device=self.device)
+        self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
         batches = range(0, len(maps), batch_size)
         with self.progress_bar(total=len(batches) * len(self.scheduler.timesteps)) as progress:
 
@@ -300,7 +300,9 @@ class PoseTransferPipeline(DiffusionPipeline):
 
             for start in batches:
                 rows = slice(start, start + batch_size)
-                self.scheduler.set_timesteps(num_inference_steps, device=self.device)  # a fresh history for each batch
+                self.scheduler.set_timesteps(
+                    num_inference_steps, device=self._execution_device
+                )  # a fresh history for each batch
                 final = denoise(
                     self.unet,
                     self.scheduler,
@@ -387,7 +389,7 @@ class PoseTransferPipeline(DiffusionPipeline):
             raise ValueError(
                 f"expected the appearance code of 1 person or of one per pose ({pictures}), got {len(source)}"
             )
-        return source.to(self.device, self.unet.dtype)
+        return source.to(self._execution_device, self.unet.dtype)
 
     def _starting_noise(
         self, pictures: int, latent_size: tuple[int, int], generator: Generator, latents: Tensor | None
@@ -397,12 +399,12 @@ class PoseTransferPipeline(DiffusionPipeline):
         if isinstance(generator, list) and len(generator) != pictures:
             raise ValueError(f"expected one generator, or one per picture ({pictures}), got {len(generator)}")
         if latents is None:
-            return randn_tensor(shape, generator=generator, device=self.device, dtype=torch.float32)
+            return randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
         if tuple(latents.shape) != shape:
             raise ValueError(f"latents must have shape {shape}, got {tuple(latents.shape)}")
         if not torch.isfinite(latents).all():
             raise ValueError("latents hold NaN or infinity")
-        return latents.to(self.device, torch.float32)
+        return latents.to(self._execution_device, torch.float32)
 
     def _edited(
         self, image: ImageInput | None, mask: MaskInput | None, size: tuple[int, int], frame: FrameMode
@@ -420,8 +422,8 @@ class PoseTransferPipeline(DiffusionPipeline):
         if not generate.any():
             raise ValueError("the mask keeps everything: there is nothing to generate")
         placed = Frame(picture.size[::-1], size, frame)
-        pixels = images.to_tensor(placed.image(picture)).to(self.device)
-        shown = torch.from_numpy(placed.labels(generate))[None, None].to(self.device)
+        pixels = images.to_tensor(placed.image(picture)).to(self._execution_device)
+        shown = torch.from_numpy(placed.labels(generate))[None, None].to(self._execution_device)
         factor = autoencoder.downsampling_factor(self.vae)
         # A latent pixel is generated if any of its pixels is: the kept ones among them are pasted back later.
         coarse = F.max_pool2d(shown.float(), factor) > 0

@@ -13,6 +13,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from pocold.appearance import AppearanceCode
@@ -178,6 +179,7 @@ class UNet(ModelMixin, ConfigMixin):
                 if attention is not None:
                     yield block.level, attention
 
+    @apply_forward_hook  # so that offloading moves the weights in, as it does for forward
     def extract_appearance(
         self,
         features: Sequence[Tensor],
