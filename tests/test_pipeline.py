@@ -434,6 +434,7 @@ def test_any_diffusers_scheduler_works(toy):
         ({"eta": 2.0}, r"eta must lie in \[0, 1\]"),
         ({"pose_guidance_scale": float("nan")}, "pose_guidance_scale must be a finite number"),
         ({"appearance_guidance_scale": float("inf")}, "appearance_guidance_scale must be a finite number"),
+        ({"guidance_floor": float("nan")}, "guidance_floor must be a finite number"),
         ({"generator": seeds(1, 2)}, r"expected one generator, or one per picture \(1\), got 2"),
         ({"latents": torch.zeros(1, 4, 3, 3)}, r"latents must have shape \(1, 4, 8, 6\), got \(1, 4, 3, 3\)"),
         ({"latents": torch.full((1, 4, 8, 6), torch.nan)}, "latents hold NaN"),

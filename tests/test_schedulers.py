@@ -49,7 +49,9 @@ def test_default_noise_is_the_published_one(name):
     # Independent formula: scaled-linear betas are linear in their square root.
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     expected = (1 - betas).cumprod(0).float()
-    torch.testing.assert_close(make_scheduler(name).alphas_cumprod, expected, atol=1e-5, rtol=0)
+    scheduler = make_scheduler(name)
+    torch.testing.assert_close(scheduler.alphas_cumprod, expected, atol=1e-5, rtol=0)
+    assert scheduler.config.prediction_type == "epsilon"
 
 
 def test_only_karras_has_karras_sigmas():

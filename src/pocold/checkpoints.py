@@ -5,13 +5,11 @@ and safetensors. Nothing is ever unpickled: ``.bin`` files are read with ``weigh
 """
 
 import os
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -35,7 +33,7 @@ def read_weights(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # broken pickles raise nearly anything: KeyError, IndexError, struct.error, ...
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path} cannot be read: it is truncated or not a plain state dict ({first_line})") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -93,7 +91,15 @@ def load_component(
     unknown = sorted(key for key in config if key not in known and not key.startswith("_"))
     if unknown:
         raise ValueError(f"{folder / 'config.json'} has unknown keys: {_some(unknown)}")
-    model = component.from_config(config)
+    # Some values leave no trace in the weights (heads), so a default must not stand in for them. Autoencoders of other
+    # origin, written by earlier diffusers versions, have fewer keys, and diffusers' defaults are what they mean.
+    missing = sorted(known - config.keys() - {"self"}) if component.__module__.startswith("pocold.") else []
+    if missing:
+        raise ValueError(f"{folder / 'config.json'} lacks the keys: {_some(missing)}")
+    try:
+        model = component.from_config(config)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise ValueError(f"{folder / 'config.json'} describes no {name}: {error}") from error
     dtypes = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
     if dtype is None and len(dtypes) == 1:
         dtype = dtypes.pop()

@@ -149,8 +149,9 @@ def _official_name(name: str) -> str:
 def _load(module: UNet | AppearanceEncoder, names: Mapping[str, str], official: Mapping[str, Tensor]) -> None:
     used = set(names.values())
     state = {name: official[wanted] for name, wanted in names.items() if wanted in official}
-    # Keep what no table entry asks for under its own name, so that strict loading names it.
-    state |= {name: value for name, value in official.items() if name not in used}
+    # Keep what no table entry asks for, so that strict loading names it; also where its name happens to be one of ours.
+    for name in official.keys() - used:
+        state[f"official {name}" if name in names else name] = official[name]
     load_strictly(module, state, "the official checkpoint")
 
 

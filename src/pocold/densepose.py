@@ -11,10 +11,10 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from pocold.files import atomic_write
+from pocold.files import MAX_PIXELS, PICTURE_ERRORS, atomic_write
 
 NUM_LABELS = 25
 
@@ -64,13 +64,13 @@ def body_part_labels(parts: str | int | Iterable[str | int]) -> frozenset[int]:
     Raises:
         ValueError: for an unknown name, or a label outside 0..24.
     """
-    if isinstance(parts, str | int):
+    if isinstance(parts, str | int | np.integer):
         parts = [parts]
     labels: set[int] = set()
     for part in parts:
         if isinstance(part, str) and part in BODY_PARTS:
             labels |= BODY_PARTS[part]
-        elif not isinstance(part, str) and 0 <= part < NUM_LABELS:
+        elif isinstance(part, int | np.integer) and 0 <= part < NUM_LABELS:
             labels.add(int(part))
         else:
             raise ValueError(
@@ -98,6 +98,8 @@ class DensePose:
 
     def __post_init__(self) -> None:
         labels = np.asarray(self.labels)
+        if labels.dtype.kind not in "biuf":
+            raise ValueError(f"DensePose labels must be whole numbers, got {labels.dtype}")
         if labels.ndim != 2 or 0 in labels.shape:
             raise ValueError(f"DensePose labels must have shape (H, W), got {tuple(labels.shape)}")
         if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.round(labels)).all()):
@@ -111,7 +113,7 @@ class DensePose:
         object.__setattr__(self, "labels", np.array(labels, dtype=np.uint8, order="C"))
         if self.uv is None:
             return
-        uv = np.ascontiguousarray(self.uv, dtype=np.float32)
+        uv = np.array(self.uv, dtype=np.float32, order="C")
         if uv.shape != (2, *labels.shape):
             raise ValueError(f"DensePose uv must have shape (2, H, W) = {(2, *labels.shape)}, got {uv.shape}")
         if not np.isfinite(uv).all() or uv.min() < 0 or uv.max() > 1:
@@ -147,11 +149,13 @@ class DensePose:
         path = Path(path)
         try:
             with Image.open(path) as picture:
+                if picture.width * picture.height > MAX_PIXELS:
+                    raise ValueError(f"{picture.width}x{picture.height} is more than {MAX_PIXELS // 10**6} megapixels")
                 picture.load()
                 return cls.from_image(picture, channels)
         except FileNotFoundError:
             raise ValueError(f"no such DensePose file: {path}") from None
-        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        except PICTURE_ERRORS as error:
             raise ValueError(f"{path} cannot be read as a DensePose picture: {error}") from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
@@ -167,7 +171,7 @@ class DensePose:
                 f"got a picture of mode {picture.mode}"
             )
         values = np.asarray(picture)
-        if values.ndim == 3 and (values == values[..., :1]).all():
+        if values.ndim == 3 and picture.info.get(_CHANNEL_ORDER_KEY) is None and (values == values[..., :1]).all():
             values = values[..., 0]
         if values.ndim == 2:
             return cls(values)
@@ -189,13 +193,14 @@ class DensePose:
         if isinstance(pose, str | os.PathLike):
             return cls.read(pose)
         if isinstance(pose, Tensor):
-            pose = pose.detach().cpu().numpy()
+            pose = pose.detach().cpu()
+            pose = (pose.float() if pose.is_floating_point() else pose).numpy()  # numpy knows no bfloat16
         try:
             if isinstance(pose, Image.Image):
                 return cls.from_image(pose)
             if isinstance(pose, np.ndarray):
                 return cls(pose)
-        except ValueError as error:
+        except (ValueError, *PICTURE_ERRORS) as error:
             raise ValueError(f"{name}: {error}") from None
         raise ValueError(f"{name}: expected a DensePose, path, PIL image, or labels (H, W), got {type(pose).__name__}")
 

@@ -2,12 +2,26 @@
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+MAX_PIXELS = 64_000_000  # an 8000 x 8000 photograph; more is a mistake or an attack
+
+# What Pillow raises for files that are broken or no pictures (the warning, where warnings are made errors).
+PICTURE_ERRORS = (
+    UnidentifiedImageError,
+    OSError,
+    SyntaxError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 
 
 @contextmanager
@@ -24,16 +38,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise ValueError(f"expected a file name to write to, got the folder {path}")
     if not path.parent.is_dir():
         raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist; create it first")
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(descriptor)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem[:100]}.{secrets.token_hex(6)}{path.suffix}")
     try:
+        # created like any other file of this user, unlike those of mkstemp, which nobody else may read
+        temporary.open("xb").close()
         yield temporary
-        # mkstemp makes files private; the result should be as readable as any other file this user writes.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        with temporary.open("rb") as written:
+        with temporary.open("r+b") as written:
             os.fsync(written.fileno())  # else a crash after the rename can leave an empty file under the final name
         temporary.replace(path)
     finally:
@@ -61,7 +71,12 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield content
         if path.exists():
             path.rename(previous)
-        content.rename(path)
+        try:
+            content.rename(path)
+        except BaseException:
+            if previous.exists():  # put back what stood there, or the clean-up would take it along
+                previous.rename(path)
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -20,17 +20,16 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin
 from torch import Tensor
 
-from pocold.files import atomic_write
+from pocold.files import MAX_PIXELS, PICTURE_ERRORS, atomic_write
 
 ImageInput = Image.Image | str | os.PathLike[str] | np.ndarray | Tensor
 MaskInput = ImageInput
 FrameMode = Literal["pad", "crop", "stretch"]
 
 MIN_SIDE = 8  # one latent pixel
-MAX_PIXELS = 64_000_000  # an 8000 x 8000 photograph; more is a mistake or an attack
 _METADATA_KEY = "pocold"
 
 
@@ -61,13 +60,12 @@ def load_image(image: ImageInput, name: str = "image") -> Image.Image:
     width, height = picture.size
     if min(width, height) < MIN_SIDE:
         raise ValueError(f"{name}: expected at least {MIN_SIDE} pixels a side, got {width}x{height}")
-    if width * height > MAX_PIXELS:
-        raise ValueError(
-            f"{name}: {width}x{height} is more than {MAX_PIXELS // 10**6} megapixels; scale it down before"
-        )
+    _check_pixels(picture, name)
     try:
         return _to_rgb(picture)
-    except (OSError, SyntaxError) as error:  # Pillow decodes lazily: truncated data shows only now
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    except PICTURE_ERRORS as error:  # Pillow decodes lazily: truncated data shows only now
         raise ValueError(f"{name}: the picture cannot be decoded ({error}); it may be truncated") from error
 
 
@@ -77,8 +75,14 @@ def _open(path: Path, name: str) -> Image.Image:
         return Image.open(path)
     except FileNotFoundError:
         raise ValueError(f"{name}: no such file: {path}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except PICTURE_ERRORS as error:
         raise ValueError(f"{name}: {path} cannot be read as a picture: {error}") from error
+
+
+def _check_pixels(picture: Image.Image, name: str) -> None:
+    if picture.width * picture.height > MAX_PIXELS:
+        size = f"{picture.width}x{picture.height}"
+        raise ValueError(f"{name}: {size} is more than {MAX_PIXELS // 10**6} megapixels; scale it down before")
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
@@ -86,6 +90,8 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode in ("I", "I;16", "I;16B", "I;16L"):
         values = np.asarray(picture).astype(np.int64)
         picture = Image.fromarray((np.clip(values, 0, 65535) / 257 + 0.5).astype(np.uint8))
+    if picture.mode == "F":
+        raise ValueError("a picture of floats (mode F) has no known range; convert it to 8 bits first")
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
@@ -98,6 +104,8 @@ def _from_array(array: np.ndarray, name: str) -> Image.Image:
         array = array[..., 0]
     if array.ndim != 2 and (array.ndim != 3 or array.shape[-1] not in (3, 4)):
         raise ValueError(f"{name}: expected an array of shape (H, W) or (H, W, 1|3|4), got {array.shape}")
+    if 0 in array.shape:
+        raise ValueError(f"{name}: the array is empty, {array.shape}")
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
             raise ValueError(f"{name}: the array holds NaN or infinity")
@@ -150,16 +158,14 @@ def load_mask(mask: MaskInput, name: str = "mask") -> np.ndarray:
         ValueError: if it is not two-dimensional or holds anything but two values: 0 and either 1 or 255.
     """
     if isinstance(mask, Tensor):
-        mask = mask.detach().cpu().numpy()
-    if isinstance(mask, str | os.PathLike | Image.Image):
-        if not isinstance(mask, Image.Image):
-            mask = _open(Path(mask), name)
-        try:
-            values = np.asarray(mask if mask.mode in ("1", "L") else load_image(mask, name).convert("L"))
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"{name}: the picture cannot be decoded ({error}); it may be truncated") from error
+        mask = mask.detach().cpu()
+        values = (mask.float() if mask.is_floating_point() else mask).numpy()  # numpy knows no bfloat16
     elif isinstance(mask, np.ndarray):
         values = mask
+    elif isinstance(mask, Image.Image):
+        values = _mask_values(mask, name)
+    elif isinstance(mask, str | os.PathLike):
+        values = _mask_values(_open(Path(mask), name), name)
     else:
         raise ValueError(f"{name}: expected a PIL image, path, numpy array or tensor, got {type(mask).__name__}")
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[-1]):
@@ -174,6 +180,19 @@ def load_mask(mask: MaskInput, name: str = "mask") -> np.ndarray:
             f"{', ...' if len(levels) > 6 else ''}; threshold it first"
         )
     return values > 0
+
+
+def _mask_values(picture: Image.Image, name: str) -> np.ndarray:
+    _check_pixels(picture, name)
+    try:
+        if "A" in picture.getbands() and np.asarray(picture.getchannel("A")).min() < 255:
+            # White strokes on nothing would be white on white here, and the whole picture be generated.
+            raise ValueError(f"{name}: expected white on black, got a transparent picture; flatten it onto black first")
+        if picture.mode in ("1", "L"):
+            return np.asarray(ImageOps.exif_transpose(picture))
+        return np.asarray(load_image(picture, name).convert("L"))
+    except PICTURE_ERRORS as error:
+        raise ValueError(f"{name}: the picture cannot be decoded ({error}); it may be truncated") from error
 
 
 @dataclass(frozen=True)
@@ -226,11 +245,13 @@ class Frame:
 
     def labels(self, labels: np.ndarray) -> np.ndarray:
         """Frame a map ``(H, W)`` of labels or mask values (nearest neighbour, padded with 0)."""
-        self._check(labels.shape[-2:], "map")
+        self._check(labels.shape, "map")
         if self.source == self.target:
             return labels
         (height, width), (h, w) = self.source, self.scaled
-        nearest = labels[(np.arange(h) * height // h)[:, None], np.arange(w) * width // w]
+        # The label under each pixel's centre: the photograph's filter is centred too, so that both stay aligned.
+        rows, columns = (2 * np.arange(h) + 1) * height // (2 * h), (2 * np.arange(w) + 1) * width // (2 * w)
+        nearest = labels[rows[:, None], columns]
         return self._place(nearest, "constant")
 
     def _check(self, size: Sequence[int], what: str) -> None:
@@ -255,7 +276,7 @@ def paste_back(generated: Tensor, original: Tensor, mask: Tensor, feather: int) 
     """Put the kept pixels of ``original`` over ``generated``, blending over a border *inside* the mask.
 
     Outside the mask the result equals ``original`` to the bit. Inside, the share of the generated picture rises
-    linearly from 0 at the border to 1 at about ``feather`` pixels from it.
+    linearly from 0 at the border to 1 at ``feather`` pixels from it.
 
     Args:
         generated: ``(B, 3, H, W)`` in [-1, 1].
@@ -263,15 +284,13 @@ def paste_back(generated: Tensor, original: Tensor, mask: Tensor, feather: int) 
         mask: bool ``(1 or B, 1, H, W)``, True where the picture was generated.
         feather: width of the border in pixels, 0 for a hard edge.
     """
-    share = mask.to(generated)
-    if feather > 0:
-        radius = (feather + 1) // 2
-        # Erode by the radius, then blur by it: the ramp then ends exactly at the mask's border.
-        eroded = -F.max_pool2d(-F.pad(share, [radius] * 4, value=1.0), 2 * radius + 1, stride=1)
-        padded = F.pad(eroded, [radius] * 4, mode="replicate")
-        share = F.avg_pool2d(padded, 2 * radius + 1, stride=1).clamp(0, 1) * mask
-    blended = original + share * (generated - original)
-    return torch.where(mask, blended, original.to(blended.dtype))
+    share = inside = mask.to(generated)
+    for _ in range(feather):
+        # Each round takes off one pixel; how many rounds a pixel survives is its distance from the border.
+        inside = -F.max_pool2d(-inside, 3, stride=1, padding=1)
+        share = share + inside
+    blended = torch.lerp(original.to(generated), generated, share / (feather + 1))
+    return torch.where(mask, blended, original.to(generated))
 
 
 def write_png(image: Image.Image, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> None:
@@ -289,7 +308,7 @@ def write_png(image: Image.Image, path: str | os.PathLike[str], metadata: Mappin
     if path.suffix.lower() != ".png":
         raise ValueError(f"generated pictures are written as .png (they carry metadata), got {path.name}")
     notes = PngImagePlugin.PngInfo()
-    notes.add_text(_METADATA_KEY, json.dumps({"synthetic": True, **(metadata or {})}, sort_keys=True))
+    notes.add_text(_METADATA_KEY, json.dumps({**(metadata or {}), "synthetic": True}, sort_keys=True))
     with atomic_write(path) as temporary:
         image.save(temporary, format="PNG", pnginfo=notes)
 
@@ -301,7 +320,16 @@ def read_png_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         ValueError: if the file cannot be read or was not written by pocold.
     """
     picture = _open(Path(path), "picture")
-    text = getattr(picture, "text", {}).get(_METADATA_KEY)
+    try:
+        text = getattr(picture, "text", {}).get(_METADATA_KEY)
+    except PICTURE_ERRORS as error:
+        raise ValueError(f"{path} cannot be read as a picture: {error}") from error
     if text is None:
         raise ValueError(f"{path} carries no pocold metadata")
-    return json.loads(text)
+    try:
+        notes = json.loads(text)
+    except json.JSONDecodeError:
+        notes = None
+    if not isinstance(notes, dict):
+        raise ValueError(f"{path} carries metadata under pocold's name that pocold did not write")
+    return notes

@@ -59,7 +59,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         }
         if len(set(channels.values())) > 1:
             raise ValueError(f"the components disagree on the number of latent channels: {channels}")
-        widths = tuple(appearance_encoder.config.block_out_channels), tuple(unet.config.appearance_channels)
+        widths = tuple(appearance_encoder.config.block_out_channels), unet.appearance_channels
         if widths[0] != widths[1]:
             raise ValueError(f"the appearance encoder gives {widths[0]} channels, the UNet expects {widths[1]}")
 
@@ -263,8 +263,9 @@ class PoseTransferPipeline(DiffusionPipeline):
         for name, scale in (
             ("pose_guidance_scale", pose_guidance_scale),
             ("appearance_guidance_scale", appearance_guidance_scale),
+            ("guidance_floor", guidance_floor),
         ):
-            if not math.isfinite(scale):
+            if scale is not None and not math.isfinite(scale):
                 raise ValueError(f"{name} must be a finite number, got {scale}")
         self._interrupt = False
         maps = _load_poses(pose)
@@ -300,9 +301,8 @@ class PoseTransferPipeline(DiffusionPipeline):
 
             for start in batches:
                 rows = slice(start, start + batch_size)
-                self.scheduler.set_timesteps(
-                    num_inference_steps, device=self._execution_device
-                )  # a fresh history for each batch
+                # again for every batch: solvers keep a history of steps
+                self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
                 final = denoise(
                     self.unet,
                     self.scheduler,

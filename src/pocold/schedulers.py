@@ -23,6 +23,7 @@ PUBLISHED_NOISE: dict[str, Any] = {
     "beta_schedule": "scaled_linear",
     "trained_betas": None,
     "prediction_type": "epsilon",
+    "rescale_betas_zero_snr": False,
 }
 
 _PUBLISHED_SOLVER = {"set_alpha_to_one": False, "steps_offset": 1, "timestep_spacing": "leading"}
@@ -52,7 +53,15 @@ def make_scheduler(name: str, noise: Mapping[str, Any] = PUBLISHED_NOISE) -> Sch
     if name not in SCHEDULERS:
         raise ValueError(f"unknown scheduler {name!r}: expected one of {', '.join(SCHEDULERS)}")
     scheduler, solver = SCHEDULERS[name]
-    return scheduler(**{key: noise[key] for key in PUBLISHED_NOISE if key in noise}, **solver)
+    missing = [key for key in ("beta_start", "beta_end", "beta_schedule") if key not in noise]
+    if missing:
+        raise ValueError(f"the current scheduler has no {', '.join(missing)}: its noise cannot be handed to {name!r}")
+    options = {key: noise[key] for key in PUBLISHED_NOISE if key in noise}
+    if "rescale_betas_zero_snr" not in scheduler._get_init_keys(scheduler) and options.pop(
+        "rescale_betas_zero_snr", False
+    ):
+        raise ValueError(f"scheduler {name!r} cannot sample a model trained with rescale_betas_zero_snr")
+    return scheduler(**options, **solver)
 
 
 def load_scheduler(entry: Any, folder: Path) -> SchedulerMixin:
@@ -65,4 +74,10 @@ def load_scheduler(entry: Any, folder: Path) -> SchedulerMixin:
     found: Any = getattr(diffusers.schedulers, str(name), None) if library == "diffusers" else None
     if not str(name).endswith("Scheduler") or not hasattr(found, "from_config"):
         raise ValueError(f"{folder.parent / 'model_index.json'}: expected a diffusers scheduler, got {entry!r}")
-    return found.from_config(read_json(folder / "scheduler_config.json"))
+    config = read_json(folder / "scheduler_config.json")
+    if config.get("_class_name", name) != name:
+        raise ValueError(f"{folder} holds a {config['_class_name']}, but model_index.json says {name}")
+    try:
+        return found.from_config(config)
+    except (TypeError, ValueError, NotImplementedError, ImportError) as error:
+        raise ValueError(f"{folder / 'scheduler_config.json'} describes no {name}: {error}") from error

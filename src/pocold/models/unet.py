@@ -103,7 +103,7 @@ class UNet(ModelMixin, ConfigMixin):
         latent_channels: int = 4,
         pose_channels: int = 4,
         block_out_channels: Sequence[int] = (128, 256, 512, 512),
-        appearance_channels: Sequence[int] = (128, 256, 512, 512),
+        appearance_channels: int | Sequence[int] = (128, 256, 512, 512),
         layers_per_block: int | Sequence[int] = 2,
         num_heads: int | Sequence[int] = 8,
         num_filters: int | Sequence[int] = 64,
@@ -166,6 +166,11 @@ class UNet(ModelMixin, ConfigMixin):
 
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, widths[0], eps=norm_eps)
         self.conv_out = nn.Conv2d(widths[0], latent_channels, 3, padding=1)
+
+    @property
+    def appearance_channels(self) -> tuple[int, ...]:
+        """Width of the appearance features at each level."""
+        return tuple(_per_level(self.config.appearance_channels, len(self.down_blocks), "appearance_channels"))
 
     @property
     def blocks(self) -> list[UNetBlock]:
@@ -337,7 +342,7 @@ class UNet(ModelMixin, ConfigMixin):
             raise ValueError(f"expected the features of {needed} sources, got {len(appearance[0])}")
 
     def _check_features(self, features: Sequence[Tensor]) -> None:
-        widths = tuple(self.config.appearance_channels)
+        widths = self.appearance_channels
         got = tuple(feature.shape[1] for feature in features)
         if got != widths:
             raise ValueError(f"expected appearance features of {widths} channels, one map per level, got {got}")
