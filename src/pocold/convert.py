@@ -51,6 +51,14 @@ UNET_FIXED = {
     "upcast_attention": False,
     "class_embed_type": None,
     "num_class_embeds": None,
+    "dual_cross_attention": False,
+    "use_linear_projection": False,
+    "time_embedding_type": "positional",
+    "timestep_post_act": None,
+    "time_cond_proj_dim": None,
+    "conv_in_kernel": 3,
+    "conv_out_kernel": 3,
+    "projection_class_embeddings_input_dim": None,
 }
 ENCODER_FIXED = {"use_time_emb": False, "act_fn": "silu", "downsample_padding": 1}
 MAPPER_FIXED = {"in_channels": NUM_LABELS, "concat": True}
