@@ -36,6 +36,11 @@ MIRRORED_LABEL = np.array(
     [0, 1, 2, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15, 18, 17, 20, 19, 22, 21, 24, 23], dtype=np.uint8
 )
 
+# Where mirroring also turns a chart's coordinate around: left and right limb charts carry equal U, V; head, hands and
+# feet mirror U; the torso, which lies on both sides of the body, mirrors V. Bool, indexed by label.
+MIRRORED_U = np.isin(np.arange(NUM_LABELS), (3, 4, 5, 6, 23, 24))
+MIRRORED_V = np.isin(np.arange(NUM_LABELS), (1, 2))
+
 # Groups of labels by the names people use for them. "top" and "trousers" are what such a garment can cover.
 BODY_PARTS: dict[str, frozenset[int]] = {
     "background": frozenset({0}),
@@ -199,14 +204,15 @@ class DensePose:
             picture.save(temporary, format="PNG", pnginfo=notes)
 
     def hflip(self) -> "DensePose":
-        """The map of the mirrored picture: columns reversed, left and right labels exchanged. Twice is the identity.
-
-        Raises:
-            ValueError: with U and V, whose symmetry tables this version does not know; flip ``DensePose(labels)``.
+        """The map of the mirrored picture: columns reversed, left and right labels exchanged, U and V turned around
+        where a chart does so (:data:`MIRRORED_U`, :data:`MIRRORED_V`). Twice is the identity, up to rounding of U, V.
         """
-        if self.uv is not None:
-            raise ValueError("a map with uv cannot be flipped: drop it first with DensePose(pose.labels).hflip()")
-        return DensePose(MIRRORED_LABEL[self.labels[:, ::-1]])
+        labels = self.labels[:, ::-1]
+        if self.uv is None:
+            return DensePose(MIRRORED_LABEL[labels])
+        turned = np.stack([MIRRORED_U[labels], MIRRORED_V[labels]])
+        uv = self.uv[:, :, ::-1]
+        return DensePose(MIRRORED_LABEL[labels], np.where(turned, 1 - uv, uv))
 
     def to_image(self) -> Image.Image:
         """An RGB picture of the labels for people to look at; not readable back."""

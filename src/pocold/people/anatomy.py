@@ -1,0 +1,175 @@
+"""Canonical coordinates: where on the body a surface point is, in words that hold for every build and pose.
+
+All are measured on the average body in rest pose and carried by its vertices, so garments, fabrics and labels are
+written once. Legend: V vertices, J bones, C = 10 canonical channels, N surface points.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pocold.people.body import Body, load_body
+from pocold.people.mesh import Smoother
+
+HAND_BONES = ("wrist", "finger", "metacarpal")
+FOOT_BONES = ("foot", "toe")
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """Canonical coordinates of N points, as views of one ``(N, 10)`` tensor that can be interpolated.
+
+    Attributes:
+        values: position (3), arm, leg, arm share, head share, offset (3).
+    """
+
+    values: Tensor
+
+    @property
+    def position(self) -> Tensor:
+        """``(N, 3)`` on the average body at rest, metres."""
+        return self.values[:, :3]
+
+    @property
+    def x(self) -> Tensor:
+        """Metres to the person's left."""
+        return self.values[:, 0]
+
+    @property
+    def y(self) -> Tensor:
+        """Metres backwards."""
+        return self.values[:, 1]
+
+    @property
+    def z(self) -> Tensor:
+        """Metres up."""
+        return self.values[:, 2]
+
+    @property
+    def arm(self) -> Tensor:
+        """Along the arm: 0 shoulder, 1 elbow, 2 wrist. Meaningful where :attr:`on_arm`."""
+        return self.values[:, 3]
+
+    @property
+    def leg(self) -> Tensor:
+        """Down the leg: 0 hip, 1 knee, 2 ankle. Negative above the hip."""
+        return self.values[:, 4]
+
+    @property
+    def arm_share(self) -> Tensor:
+        """How much the point follows arm bones, 0..1."""
+        return self.values[:, 5]
+
+    @property
+    def head_share(self) -> Tensor:
+        """How much the point follows the head, 0..1."""
+        return self.values[:, 6]
+
+    @property
+    def offset(self) -> Tensor:
+        """``(N, 3)`` from the axis of the limb (or of the torso); on the right side mirrored to the left for limbs."""
+        return self.values[:, 7:10]
+
+    @property
+    def on_arm(self) -> Tensor:
+        """Bool ``(N,)``."""
+        return self.arm_share > 0.5
+
+    @property
+    def front(self) -> Tensor:
+        """Bool ``(N,)``: in front of the axis of its limb or torso."""
+        return self.offset[:, 1] < 0
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Places on the average body, float64 ``(3,)`` for the left side, or heights in metres."""
+
+    shoulder: np.ndarray
+    elbow: np.ndarray
+    wrist: np.ndarray
+    hip: np.ndarray
+    knee: np.ndarray
+    ankle: np.ndarray
+    eye: np.ndarray
+    floor: float
+
+
+class Anatomy:
+    """Everything computed once from the average body. Use :func:`load_anatomy`.
+
+    Attributes:
+        body: the packed body.
+        position: float32 ``(V, 3)``, average rest vertices.
+        landmarks: see :class:`Landmarks`.
+        canonical: :class:`Canonical` of all V vertices.
+        skin_canonical: the same, not smoothed: exact on hands and face.
+        tights_smoother: smoother of the tights helper.
+    """
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        self.position, heads = body.rest()
+        self.heads = heads
+
+        def bone(name: str) -> np.ndarray:
+            return heads[body.bone_index[name]]
+
+        self.landmarks = Landmarks(
+            shoulder=bone("upperarm01.L"), elbow=bone("lowerarm01.L"), wrist=bone("wrist.L"),
+            hip=bone("upperleg01.L"), knee=bone("lowerleg01.L"), ankle=bone("foot.L"),
+            eye=self.position[body.left_eye].mean(0).double().numpy(),
+            floor=float(self.position[body.faces.flatten(), 2].min()),
+        )  # fmt: skip
+        self.spine_y = float(bone("spine03")[1]) - 0.03
+        self.skin_canonical = Canonical(self._canonical_values())
+        self.tights_smoother = Smoother.of(body.tights, len(self.position))
+        # The tights have few vertices: without smoothing, stripes kink at the sternum and the knees.
+        self.canonical = Canonical(self.tights_smoother.laplace(self.skin_canonical.values, 8))
+
+    def bone_share(self, *prefixes: str, side: str = "") -> Tensor:
+        """Float32 ``(V,)``: summed skinning weight of the bones whose names start so (and end on ``side``)."""
+        chosen = [i for n, i in self.body.bone_index.items() if n.startswith(prefixes) and n.endswith(side)]
+        return self.body.weights[:, chosen].sum(1)
+
+    def _canonical_values(self) -> Tensor:
+        marks = self.landmarks
+        position = self.position.double()
+        folded = position * torch.where(position[:, :1] < 0, position.new_tensor([-1.0, 1, 1]), position.new_ones(3))
+        shoulder, elbow, wrist, hip, knee, ankle = (
+            torch.from_numpy(getattr(marks, n)) for n in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+        )
+
+        def along(start: Tensor, end: Tensor) -> Tensor:
+            axis = end - start
+            return (folded - start) @ axis / (axis @ axis)
+
+        upper, lower = along(shoulder, elbow), along(elbow, wrist)
+        arm = torch.where(upper < 1, upper, 1 + lower.clamp(min=0))
+        thigh = (hip[2] - folded[:, 2]) / (hip[2] - knee[2])
+        leg = torch.where(thigh < 1, thigh, 1 + (knee[2] - folded[:, 2]) / (knee[2] - ankle[2]))
+        arm_share = self.bone_share(*HAND_BONES, "lowerarm", "upperarm").double()
+        leg_share = self.bone_share("upperleg", "lowerleg", *FOOT_BONES).double()
+        head_share = self.bone_share("head", "neck02", "neck03", "eye").double()
+
+        def polyline(t: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+            t = t.clamp(0, 2.2)[:, None]
+            return torch.where(t < 1, a + (b - a) * t, b + (c - b) * (t - 1))
+
+        axis = torch.stack([torch.zeros(len(folded)), torch.full((len(folded),), self.spine_y), folded[:, 2]], 1)
+        axis = axis.double()
+        on_leg, on_arm = (leg_share > 0.5)[:, None], (arm_share > 0.5)[:, None]
+        axis = torch.where(on_leg, polyline(leg, hip, knee, ankle), axis)
+        axis = torch.where(on_arm, polyline(arm, shoulder, elbow, wrist), axis)
+        offset = torch.where(on_leg | on_arm, folded, position) - axis
+        columns = [position, arm[:, None], leg[:, None], arm_share[:, None], head_share[:, None], offset]
+        return torch.cat(columns, 1).float()
+
+
+@lru_cache(maxsize=1)
+def load_anatomy() -> Anatomy:
+    """The anatomy of the packed body, computed once per process (about 0.3 s)."""
+    return Anatomy(load_body())
