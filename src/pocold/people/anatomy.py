@@ -107,6 +107,8 @@ class Anatomy:
         landmarks: see :class:`Landmarks`.
         canonical: :class:`Canonical` of all V vertices.
         skin_canonical: the same, not smoothed: exact on hands and face.
+        leg_offset, arm_offset: float32 ``(V, 3)``, from the axis of the leg or arm, folded to the left side.
+        spine_y: where front and back of the torso part.
         tights_smoother: smoother of the tights helper.
     """
 
@@ -155,18 +157,19 @@ class Anatomy:
         leg_share = self.bone_share("upperleg", "lowerleg", *FOOT_BONES).double()
         head_share = self.bone_share("head", "neck02", "neck03", "eye").double()
 
-        def polyline(t: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-            t = t.clamp(0, 2.2)[:, None]
-            return torch.where(t < 1, a + (b - a) * t, b + (c - b) * (t - 1))
-
-        axis = torch.stack([torch.zeros(len(folded)), torch.full((len(folded),), self.spine_y), folded[:, 2]], 1)
-        axis = axis.double()
-        on_leg, on_arm = (leg_share > 0.5)[:, None], (arm_share > 0.5)[:, None]
-        axis = torch.where(on_leg, polyline(leg, hip, knee, ankle), axis)
-        axis = torch.where(on_arm, polyline(arm, shoulder, elbow, wrist), axis)
-        offset = torch.where(on_leg | on_arm, folded, position) - axis
+        axis = torch.stack([torch.zeros_like(leg), torch.full_like(leg, self.spine_y), folded[:, 2]], 1)
+        self.leg_offset = (folded - _polyline(leg, hip, knee, ankle)).float()
+        self.arm_offset = (folded - _polyline(arm, shoulder, elbow, wrist)).float()
+        offset = torch.where((leg_share > 0.5)[:, None], self.leg_offset, position - axis)
+        offset = torch.where((arm_share > 0.5)[:, None], self.arm_offset, offset)
         columns = [position, arm[:, None], leg[:, None], arm_share[:, None], head_share[:, None], offset]
         return torch.cat(columns, 1).float()
+
+
+def _polyline(t: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Points ``(N, 3)`` on the limb axis from ``a`` (t = 0) over ``b`` (t = 1) to ``c`` (t = 2) and a little beyond."""
+    t = t.clamp(0, 2.2)[:, None]
+    return torch.where(t < 1, a + (b - a) * t, b + (c - b) * (t - 1))
 
 
 @lru_cache(maxsize=1)

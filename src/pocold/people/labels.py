@@ -2,7 +2,7 @@
 
 Parts and axes follow DensePose's own charts (docs/people.md has the table): U runs along a limb and V across it; left
 and right limbs carry equal U, V; on head, hands and feet the mirror image has 1 - U, on the torso 1 - V. Labels come
-from the body alone: clothes and hair do not change them. Legend: T triangles, N fragments, H W picture size.
+from the body alone: clothes and hair do not change them. Legend: V vertices, N fragments.
 """
 
 from dataclasses import dataclass
@@ -31,88 +31,84 @@ _JOINT_DEPTH, _FACE_DEPTH = 0.13, 0.025
 
 _U_DOWN_THE_LIMB = frozenset({7, 8, 13, 14, 15, 16, 17, 18, 21, 22})  # on 9-12, 19, 20 U runs upwards
 
+# Bone groups of the left side and their charts, front and back. The torso gets what weight is left.
+_GROUPS: tuple[tuple[tuple[str, ...], int, int], ...] = (
+    (HAND_BONES, 4, 4), (FOOT_BONES, 5, 5), (("upperarm",), 15, 17), (("lowerarm",), 19, 21), (("upperleg",), 10, 8),
+    (("lowerleg",), 14, 12), (("head", "neck02", "neck03", "eye"), 24, 24), ((), 2, 1),
+)  # fmt: skip
+_NUM_GROUPS = len(_GROUPS)
+
 
 @dataclass(frozen=True)
 class Chart:
-    """DensePose of every triangle.
+    """What DensePose needs to know of every vertex.
 
     Attributes:
-        part: uint8 ``(T,)``, 1..24.
-        uv: float32 ``(T, 3, 2)`` in [0, 1], U and V at the corners.
+        values: float32 ``(V, 19)``: share of each of the 8 bone groups; outward and backward offset from the axis of
+            arm, leg and torso (6); canonical y, z, arm, leg; and x, the only one that tells left from right.
+        scale: float32 ``(25, 4)``: lowest U, range of U, lowest V, range of V on each left-side part before rescaling.
         face_points: the vertices of nose, right eye, left eye, right ear, left ear.
     """
 
-    part: Tensor
-    uv: Tensor
+    values: Tensor
+    scale: Tensor
     face_points: Tensor
 
 
-def _parts_of_left_half(anatomy: Anatomy, faces: Tensor) -> Tensor:
-    """Part of each triangle of the left half: the bone group with most weight, front or back of the limb's axis."""
-    share = anatomy.bone_share
-    groups = {
-        (4, 4): share(*HAND_BONES, side=".L"),
-        (5, 5): share(*FOOT_BONES, side=".L"),
-        (15, 17): share("upperarm", side=".L"),
-        (19, 21): share("lowerarm", side=".L"),
-        (10, 8): share("upperleg", side=".L"),
-        (14, 12): share("lowerleg", side=".L"),
-        (24, 24): share("head", "neck02", "neck03", "eye"),
-    }
-    limbs = torch.stack(list(groups.values()), 1)
-    groups[(2, 1)] = (1 - limbs.sum(1)).clamp(min=0)
-    strongest = torch.stack(list(groups.values()), 1)[faces].mean(1).argmax(1)
-    front = anatomy.skin_canonical.offset[faces].mean(1)[:, 1] < 0
-    pairs = torch.tensor(list(groups), dtype=torch.uint8)[strongest]
-    return torch.where(front, pairs[:, 0], pairs[:, 1])
-
-
-def _rescaled(values: Tensor) -> Tensor:
-    low, high = values.min(), values.max()
-    return (values - low) / (high - low)
-
-
-def _uv_of_left_half(anatomy: Anatomy, faces: Tensor, part: Tensor) -> Tensor:
+def _vertex_values(anatomy: Anatomy) -> Tensor:
+    shares = torch.stack([anatomy.bone_share(*bones) for bones, _, _ in _GROUPS[:-1]], 1)
+    torso = (1 - shares.sum(1, keepdim=True)).clamp(min=0)
     where = anatomy.skin_canonical
-    x, y, z = where.x, where.y, where.z
-    # angle from the inner to the outer side of a limb, seen from its front or back: 0..1 over half a turn
-    around = torch.atan2(where.offset[:, 0], where.offset[:, 1].abs()) / torch.pi + 0.5
-    uv = torch.zeros(len(faces), 3, 2)
-    for label in part.unique().tolist():
-        chosen = part == label
-        corners = faces[chosen]
-        if label in (1, 2):
-            u, v = -z, torch.atan2(x, (y - anatomy.spine_y).abs())
-        elif label == 24:
-            u, v = -y, -z
-        elif label == 4:
-            u, v = -y, where.arm
-        elif label == 5:
-            u, v = x, -y
-        else:
-            along = where.leg if label <= 14 else where.arm
-            u, v = (along if label in _U_DOWN_THE_LIMB else -along), around
-        u_part = _rescaled(u[corners])
-        if label in (1, 2):  # the torso lies on both halves: V is centred on the spine
-            v_part = 0.5 + 0.5 * v[corners] / v[corners].abs().max()
-        else:
-            v_part = _rescaled(v[corners])
-        uv[chosen] = torch.stack([u_part, v_part], -1)
-    return uv
+    # The seam over the shoulders lies further back than at the waist, so that the front shows no part of the back.
+    back = where.y - anatomy.spine_y - 0.05 * ((where.z - 0.55) / 0.1).clamp(0, 1)
+    columns = [shares, torso, anatomy.arm_offset[:, :2], anatomy.leg_offset[:, :2], where.x.abs()[:, None], back[:, None]]
+    columns += [where.position[:, 1:], where.arm[:, None], where.leg[:, None], where.x[:, None]]
+    return torch.cat(columns, 1)
+
+
+def _offset(values: Tensor) -> Tensor:
+    """Outward and backward ``(N, 2)`` from the axis of the limb, or of the torso, that each point belongs to."""
+    group = values[:, :_NUM_GROUPS].argmax(1)
+    pair = torch.tensor([0, 2, 0, 0, 2, 2, 4, 4], device=values.device)[group] + _NUM_GROUPS
+    return torch.stack([values.gather(1, pair[:, None])[:, 0], values.gather(1, pair[:, None] + 1)[:, 0]], 1)
+
+
+def _left_parts(values: Tensor) -> Tensor:
+    """The part each point would have on the left side: its strongest bone group, front or back of the axis."""
+    pairs = torch.tensor([[front, back] for _, front, back in _GROUPS], device=values.device)
+    chosen = pairs[values[:, :_NUM_GROUPS].argmax(1)]
+    return torch.where(_offset(values)[:, 1] < 0, chosen[:, 0], chosen[:, 1])
+
+
+def _raw_uv(values: Tensor, part: Tensor) -> Tensor:
+    """U and V ``(N, 2)`` of points on their left-side part, in natural units."""
+    y, z, arm, leg, x = values[:, _NUM_GROUPS + 6 :].unbind(1)
+    outward, behind = _offset(values).unbind(1)
+    around = torch.atan2(outward, behind.abs() + 1e-4)  # from the inner to the outer side, seen from front or back
+    down = torch.tensor([p in _U_DOWN_THE_LIMB for p in range(25)], device=values.device)[part]
+    along = torch.where(part <= 14, leg, arm)
+    u, v = torch.where(down, along, -along), around
+    special = {24: (-y, -z), 4: (-y, arm), 5: (x.abs(), -y), 1: (-z, around), 2: (-z, around)}
+    for label, (own_u, own_v) in special.items():
+        u, v = torch.where(part == label, own_u, u), torch.where(part == label, own_v, v)
+    return torch.stack([u, v], 1)
 
 
 @lru_cache(maxsize=1)
 def load_chart() -> Chart:
-    """The chart of the packed body: the left half is computed, the right half is its mirror by DensePose's symmetry."""
+    """The chart of the packed body; ranges of U and V are those of each part on the average body."""
     anatomy = load_anatomy()
-    faces = anatomy.body.faces
-    half = len(faces) // 2
-    part = _parts_of_left_half(anatomy, faces[:half])
-    uv = _uv_of_left_half(anatomy, faces[:half], part)
-    mirrored_part = torch.from_numpy(MIRRORED_LABEL)[part.long()]
-    flips = torch.from_numpy(np.stack([MIRRORED_U, MIRRORED_V], -1))[part.long()][:, None]
-    mirrored_uv = torch.where(flips, 1 - uv, uv)[:, [0, 2, 1]]  # mirrored triangles list their corners as 0, 2, 1
-    return Chart(torch.cat([part, mirrored_part]), torch.cat([uv, mirrored_uv]), _face_points(anatomy))
+    values = _vertex_values(anatomy)
+    skin = values[anatomy.body.faces.flatten().unique()]
+    part = _left_parts(skin)
+    raw = _raw_uv(skin, part)
+    scale = torch.ones(25, 4)
+    for label in part.unique().tolist():
+        low, high = raw[part == label].amin(0), raw[part == label].amax(0)
+        if label in (1, 2):  # the torso lies on both halves: V is 0.5 on the spine
+            low[1], high[1] = -high[1], high[1]
+        scale[label] = torch.stack([low[0], high[0] - low[0], low[1], high[1] - low[1]])
+    return Chart(values, scale, _face_points(anatomy))
 
 
 def _face_points(anatomy: Anatomy) -> Tensor:
@@ -128,16 +124,26 @@ def _face_points(anatomy: Anatomy) -> Tensor:
 
 
 def densepose_of(fragments: Fragments, size: tuple[int, int], batch: int) -> list[DensePose]:
-    """The maps of body fragments (triangles of :attr:`Body.faces`), one per picture."""
+    """The maps of body fragments (triangles of :attr:`Body.faces`), one per picture.
+
+    Parts are decided per pixel, so seams are smooth lines across triangles. The right side is labelled as the left one
+    and then exchanged by DensePose's symmetry, which makes the map of a mirrored scene the flipped map.
+    """
     chart = load_chart()
+    corners = load_anatomy().body.faces[fragments.triangle.cpu()]
+    values = (chart.values[corners] * fragments.barycentric.cpu()[..., None]).sum(1)
+    part = _left_parts(values)
+    scale = chart.scale[part]
+    uv = ((_raw_uv(values, part) - scale[:, 0::2]) / scale[:, 1::2]).clamp(0, 1)
+    right = values[:, -1] < 0
+    flips = torch.from_numpy(np.stack([MIRRORED_U, MIRRORED_V], -1))[part] & right[:, None]
+    part = torch.where(right, torch.from_numpy(MIRRORED_LABEL)[part].long(), part)
     labels = torch.zeros(batch, *size, dtype=torch.uint8)
-    uv = torch.zeros(batch, 2, *size)
-    triangle = fragments.triangle.cpu()
+    maps = torch.zeros(batch, *size, 2)
     place = (fragments.picture.cpu(), fragments.row.cpu(), fragments.column.cpu())
-    labels[place] = chart.part[triangle]
-    values = (chart.uv[triangle] * fragments.barycentric.cpu()[..., None]).sum(1).clamp(0, 1)
-    uv[place[0], :, place[1], place[2]] = values
-    return [DensePose(labels[i].numpy(), uv[i].numpy()) for i in range(batch)]
+    labels[place] = part.to(torch.uint8)
+    maps[place] = torch.where(flips, 1 - uv, uv)
+    return [DensePose(labels[i].numpy(), maps[i].permute(2, 0, 1).numpy()) for i in range(batch)]
 
 
 def keypoints_3d(vertices: Tensor, heads: np.ndarray, transforms: Tensor) -> Tensor:
