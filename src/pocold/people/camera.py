@@ -134,7 +134,6 @@ def frame_person(
         span = (top - bottom) / (1 - lens.margin)
         centre = top + lens.margin * span - span / 2
         across = 0.65 * place("head")[0] + 0.35 * place("root")[0]
-    target = (across - shift[0] * span, (low[1] + high[1]) / 2, centre - shift[1] * span)
-    return Camera(
-        size, size[0] * lens.distance / span, lens.distance, math.atan2(lens.height, lens.distance), view, target, low[2]
-    )
+    target = (float(across - shift[0] * span), (low[1] + high[1]) / 2, float(centre - shift[1] * span))
+    pitch = math.atan2(lens.height, lens.distance)
+    return Camera(size, float(size[0] * lens.distance / span), lens.distance, pitch, view, target, low[2])

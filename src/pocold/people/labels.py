@@ -60,7 +60,8 @@ def _vertex_values(anatomy: Anatomy) -> Tensor:
     torso = (1 - shares.sum(1, keepdim=True)).clamp(min=0)
     where = anatomy.skin_canonical
     # The seam over the shoulders lies further back than at the waist, so that the front shows no part of the back.
-    back = where.y - anatomy.spine_y - 0.05 * ((where.z - 0.55) / 0.1).clamp(0, 1)
+    over_shoulder = ((where.z - 0.55) / 0.1).clamp(0, 1) * ((where.x.abs() - 0.03) / 0.04).clamp(0.4, 1)
+    back = where.y - anatomy.spine_y - 0.05 * over_shoulder
     columns = [shares, torso, anatomy.arm_offset[:, :2], anatomy.leg_offset[:, :2], where.x.abs()[:, None], back[:, None]]
     columns += [where.position[:, 1:], where.arm[:, None], where.leg[:, None], where.x[:, None]]
     return torch.cat(columns, 1)
