@@ -105,8 +105,8 @@ class Anatomy:
         body: the packed body.
         position: float32 ``(V, 3)``, average rest vertices.
         landmarks: see :class:`Landmarks`.
-        canonical: :class:`Canonical` of all V vertices.
-        skin_canonical: the same, not smoothed: exact on hands and face.
+        heads: float64 ``(J, 3)``, average bone heads.
+        skin_canonical: :class:`Canonical` of all V vertices; cloth_canonical: the same, smoothed on the tights.
         leg_offset, arm_offset: float32 ``(V, 3)``, from the axis of the leg or arm, folded to the left side.
         spine_y: where front and back of the torso part.
         tights_smoother: smoother of the tights helper.
@@ -127,22 +127,27 @@ class Anatomy:
             floor=float(self.position[body.faces.flatten(), 2].min()),
         )  # fmt: skip
         self.spine_y = float(bone("spine03")[1]) - 0.03
-        self.skin_canonical = Canonical(self._canonical_values())
+        self._arm_share = self.bone_share(*HAND_BONES, "lowerarm", "upperarm").double()
+        self._leg_share = self.bone_share("upperleg", "lowerleg", *FOOT_BONES).double()
+        self._head_share = self.bone_share("head", "neck02", "neck03", "eye").double()
+        values, self.arm_offset, self.leg_offset = self.canonical_of(self.position, heads)
+        self.skin_canonical = Canonical(values)
         self.tights_smoother = Smoother.of(body.tights, len(self.position))
         # The tights have few vertices: without smoothing, stripes kink at the sternum and the knees.
-        self.canonical = Canonical(self.tights_smoother.laplace(self.skin_canonical.values, 8))
+        self.cloth_canonical = Canonical(self.tights_smoother.laplace(values, 8))
 
     def bone_share(self, *prefixes: str, side: str = "") -> Tensor:
         """Float32 ``(V,)``: summed skinning weight of the bones whose names start so (and end on ``side``)."""
         chosen = [i for n, i in self.body.bone_index.items() if n.startswith(prefixes) and n.endswith(side)]
         return self.body.weights[:, chosen].sum(1)
 
-    def _canonical_values(self) -> Tensor:
-        marks = self.landmarks
-        position = self.position.double()
+    def canonical_of(self, vertices: Tensor, heads: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Canonical values ``(V, 10)`` measured on any build at rest, and the offsets from arm and leg axes."""
+        position = vertices.double()
         folded = position * torch.where(position[:, :1] < 0, position.new_tensor([-1.0, 1, 1]), position.new_ones(3))
-        shoulder, elbow, wrist, hip, knee, ankle = (
-            torch.from_numpy(getattr(marks, n)) for n in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+        names = ("upperarm01.L", "lowerarm01.L", "wrist.L", "upperleg01.L", "lowerleg01.L", "foot.L", "spine03")
+        shoulder, elbow, wrist, hip, knee, ankle, spine = (
+            torch.from_numpy(heads[self.body.bone_index[name]]) for name in names
         )
 
         def along(start: Tensor, end: Tensor) -> Tensor:
@@ -153,17 +158,14 @@ class Anatomy:
         arm = torch.where(upper < 1, upper, 1 + lower.clamp(min=0))
         thigh = (hip[2] - folded[:, 2]) / (hip[2] - knee[2])
         leg = torch.where(thigh < 1, thigh, 1 + (knee[2] - folded[:, 2]) / (knee[2] - ankle[2]))
-        arm_share = self.bone_share(*HAND_BONES, "lowerarm", "upperarm").double()
-        leg_share = self.bone_share("upperleg", "lowerleg", *FOOT_BONES).double()
-        head_share = self.bone_share("head", "neck02", "neck03", "eye").double()
-
-        axis = torch.stack([torch.zeros_like(leg), torch.full_like(leg, self.spine_y), folded[:, 2]], 1)
-        self.leg_offset = (folded - _polyline(leg, hip, knee, ankle)).float()
-        self.arm_offset = (folded - _polyline(arm, shoulder, elbow, wrist)).float()
-        offset = torch.where((leg_share > 0.5)[:, None], self.leg_offset, position - axis)
-        offset = torch.where((arm_share > 0.5)[:, None], self.arm_offset, offset)
-        columns = [position, arm[:, None], leg[:, None], arm_share[:, None], head_share[:, None], offset]
-        return torch.cat(columns, 1).float()
+        axis = torch.stack([torch.zeros_like(leg), torch.full_like(leg, float(spine[1]) - 0.03), folded[:, 2]], 1)
+        leg_offset = folded - _polyline(leg, hip, knee, ankle)
+        arm_offset = folded - _polyline(arm, shoulder, elbow, wrist)
+        offset = torch.where((self._leg_share > 0.5)[:, None], leg_offset, position - axis)
+        offset = torch.where((self._arm_share > 0.5)[:, None], arm_offset, offset)
+        single = [arm, leg, self._arm_share, self._head_share]
+        values = torch.cat([position, torch.stack(single, 1), offset], 1).float()
+        return values, arm_offset.float(), leg_offset.float()
 
 
 def _polyline(t: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:

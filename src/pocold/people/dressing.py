@@ -31,7 +31,7 @@ def dress(look: Look, wearer: Wearer | None = None) -> Figure:
     """
     wearer = wearer or Wearer(look.shape)
     rng = np.random.default_rng(look.seed)
-    where = wearer.anatomy.canonical
+    where = wearer.canonical
     shoes, shoe_field = shoe_piece(wearer, look.shoes, rng)
     top_field = cuts.torso_top(where, look.top.hem, look.top.sleeve, look.top.neckline)
     lower_field = _lower_field(wearer, look)
@@ -56,14 +56,14 @@ def dress(look: Look, wearer: Wearer | None = None) -> Figure:
 
 
 def _lower_field(wearer: Wearer, look: Look) -> Tensor:
-    where = wearer.anatomy.canonical
+    where = wearer.canonical
     if isinstance(look.bottom, Skirt):  # thighs show a hand's breadth under the hem when the skirt swings
         return cuts.trousers(where, look.bottom.waist - 0.01, look.bottom.length - 0.14)
     return cuts.trousers(where, look.bottom.waist, look.bottom.length)
 
 
 def _jacket_field(wearer: Wearer, jacket: Jacket) -> Tensor:
-    where = wearer.anatomy.canonical
+    where = wearer.canonical
     field = cuts.torso_top(where, jacket.hem, 1.97, "crew")
     if jacket.gap >= 0:
         field = torch.minimum(field, torch.maximum(cuts.front_opening(where, jacket.gap), (where.arm_share - 0.4) * 0.4))
@@ -89,7 +89,7 @@ def _top(wearer: Wearer, look: Look, top: Tensor, lower: Tensor, jacket: Tensor,
 
 def _collar(wearer: Wearer, fabric: Fabric, name: str, top: Top, rng: np.random.Generator, lift: float) -> Piece:
     """A fold of cloth around the neckline, wider at the front."""
-    where = wearer.anatomy.canonical
+    where = wearer.canonical
     inside = cuts.neckline(where, "shirt")
     width = 0.036 + 0.02 * (where.offset[:, 1] < 0).float() * (where.x.abs() < 0.09)
     field = torch.minimum(torch.minimum(inside + 0.012, width - inside), (0.3 - where.arm_share) * 0.5)
@@ -112,7 +112,7 @@ def _lower(wearer: Wearer, look: Look, top: Tensor, shoe: Tensor, rng: np.random
 def _trousers(
     wearer: Wearer, look: Look, trousers: Trousers, top: Tensor, shoe: Tensor, rng: np.random.Generator
 ) -> Piece:
-    where = wearer.anatomy.canonical
+    where = wearer.canonical
     field = cuts.trousers(where, trousers.waist, trousers.length)
     covered = torch.full_like(field, _NOWHERE)
     if not look.top.tucked:
@@ -134,20 +134,20 @@ def _jacket(wearer: Wearer, look: Look, jacket: Jacket, field: Tensor, rng: np.r
     surface = top_surface(wearer, shape, 0.016)
     pieces = [wearer.piece("outerwear", cloth, body.tights, field, surface, two_sided=True)]
     if jacket.collar:
-        where = wearer.anatomy.canonical
+        where = wearer.canonical
         inside = cuts.neckline(where, "crew")
         band = torch.minimum(torch.minimum(inside + 0.02, 0.035 - inside), (0.3 - where.arm_share) * 0.5)
         if jacket.gap >= 0:
             band = torch.minimum(band, cuts.front_opening(where, jacket.gap * 0.6))
         band = torch.where(where.z < 0.5, torch.full_like(band, _NOWHERE), band)
-        raised = top_surface(wearer, shape, 0.024) + wearer.tights_normals * (0.012 * (1 - (inside / 0.03).clamp(0, 1)))[:, None]
+        raised = top_surface(wearer, shape, 0.026) + wearer.tights_normals * (0.006 * (1 - (inside / 0.03).clamp(0, 1)))[:, None]
         trim = Cloth(jacket.fabric, Wrinkles(rng, 0.0008), hem=0.007)
         pieces.append(wearer.piece("outerwear", trim, body.tights, band, raised, two_sided=True))
     return pieces
 
 
 def _socks(wearer: Wearer, socks: Socks, shoe: Tensor, rng: np.random.Generator) -> Piece:
-    field = torch.minimum(cuts.shaft(wearer.anatomy.canonical, socks.height), cuts.MARGIN - shoe)
+    field = torch.minimum(cuts.shaft(wearer.canonical, socks.height), cuts.MARGIN - shoe)
     cloth = Cloth(Fabric("knit", (socks.colour, (0.7, 0.7, 0.7), socks.colour)), Wrinkles(rng, 0.001), rib=True)
     surface = wearer.tights + wearer.tights_normals * 0.003
     return wearer.piece("socks", cloth, wearer.anatomy.body.tights, field, surface, covered=shoe, two_sided=True)
@@ -160,9 +160,10 @@ def _body(wearer: Wearer, look: Look, covered: Tensor, rng: np.random.Generator)
     pieces = [
         wearer.piece(
             "skin", skin, body.faces[~body.is_eye], field, wearer.rest, covered=covered, detail=body.lips - body.nails,
+            canonical=wearer.anatomy.skin_canonical,
         )
     ]  # fmt: skip
     eyes = Eyes(wearer.anatomy, look.face.iris)
     always = torch.full_like(field, 0.1)
-    pieces.append(wearer.piece("face", eyes, body.faces[body.is_eye], always, wearer.rest))
+    pieces.append(wearer.piece("face", eyes, body.faces[body.is_eye], always, wearer.rest, canonical=wearer.anatomy.skin_canonical))
     return pieces

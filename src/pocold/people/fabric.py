@@ -49,7 +49,7 @@ class Fabric:
     duty: float = 0.4
     gloss: float = 0.05
     seed: int = 0
-    centre: float = 0.46
+    centre: float = 0.5
     _made: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ class Fabric:
         colour = mix(base, second, share)
         if extra is not None:
             colour = mix(colour, third, extra)
-        weave = 0.02 * self._noise("weave", 8, 60, 240)(where.position)
+        weave = 0.012 * self._noise("weave", 8, 60, 240)(where.position)
         return (colour * (1 + weave[:, None])).clamp(0, 1)
 
     def _second_share(self, where: Canonical, around: Tensor, along: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pocold.people.anatomy import Anatomy, load_anatomy
+from pocold.people.anatomy import Anatomy, Canonical, load_anatomy
 from pocold.people.body import BodyShape
 from pocold.people.mesh import Points, Smoother, cut, vertex_normals
-from pocold.people.surface import CLASS_ID, Material
+from pocold.people.surface import CLASS_ID, Material, smoothstep
 
 SOLID, SOFT = 0, 1  # layers: what is opaque, and hair, whose edge is blended over it
 
@@ -67,6 +67,37 @@ class Wearer:
         return self.heads[self.anatomy.body.bone_index[bone]]
 
     @cached_property
+    def canonical(self) -> Canonical:
+        """Canonical coordinates of cloth on this build: measured on it, so that hems and stripes run level, with heights
+        brought to the average body's. (Faces and hands use :attr:`Anatomy.skin_canonical`.)
+        """
+        values, _, _ = self.anatomy.canonical_of(self.rest, self.heads)
+        values[:, 2] = self.to_average(values[:, 2])
+        values = self.anatomy.tights_smoother.laplace(values, 3)
+        average = self.anatomy.cloth_canonical
+        # Necklines are drawn for the average neck; builds differ too much there to measure.
+        near_neck = smoothstep(average.z, 0.5, 0.6) * (average.arm_share < 0.3)
+        return Canonical(torch.lerp(values, average.values, near_neck[:, None]))
+
+    @cached_property
+    def _levels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Heights of floor and joints on the average body and on this one."""
+        bones = ("foot.L", "lowerleg01.L", "upperleg01.L", "spine04", "spine03", "spine01", "neck01", "head")
+        index = [self.anatomy.body.bone_index[bone] for bone in bones]
+        average = np.array([self.anatomy.landmarks.floor, *self.anatomy.heads[index, 2]])
+        return average, np.array([self.floor, *self.heads[index, 2]])
+
+    def to_average(self, heights: Tensor) -> Tensor:
+        """Heights on the average body for heights on this one, any shape."""
+        average, own = self._levels
+        return _interpolate(heights, own, average)
+
+    def to_own(self, heights: Tensor) -> Tensor:
+        """Heights on this body for heights on the average one, any shape."""
+        average, own = self._levels
+        return _interpolate(heights, average, own)
+
+    @cached_property
     def tights(self) -> Tensor:
         """``(V, 3)``: the rest vertices with the tights smoothed, which cloth lies on."""
         return self.anatomy.tights_smoother.taubin(self.rest, 4)
@@ -86,25 +117,25 @@ class Wearer:
 
     @cached_property
     def leg_axis(self) -> Tensor:
-        return self._axis(self.anatomy.canonical.leg, ("upperleg01", "lowerleg01", "foot"))
+        return self._axis(self.canonical.leg, ("upperleg01", "lowerleg01", "foot"))
 
     @cached_property
     def arm_axis(self) -> Tensor:
-        return self._axis(self.anatomy.canonical.arm, ("upperarm01", "lowerarm01", "wrist"))
+        return self._axis(self.canonical.arm, ("upperarm01", "lowerarm01", "wrist"))
 
     @cached_property
     def arm_direction(self) -> Tensor:
         """Unit direction of the arm segment beside each vertex, ``(V, 3)``."""
         shoulder, elbow, wrist = (torch.from_numpy(self.head(b + ".L")).float() for b in ("upperarm01", "lowerarm01", "wrist"))
         upper, lower = (torch.nn.functional.normalize(d, dim=0) for d in (elbow - shoulder, wrist - elbow))
-        direction = torch.where(self.anatomy.canonical.arm[:, None] < 1, upper, lower)
+        direction = torch.where(self.canonical.arm[:, None] < 1, upper, lower)
         side = torch.where(self.anatomy.position[:, :1] < 0, -1.0, 1.0)
         return torch.cat([direction[:, :1] * side, direction[:, 1:]], 1)
 
     def piece(
         self, name: str, material: Material, triangles: Tensor, field: Tensor, vertices: Tensor, *,
         covered: Tensor | None = None, detail: Tensor | None = None, two_sided: bool = False, layer: int = SOLID,
-        push: float = 0.02,
+        push: float = 0.02, canonical: Canonical | None = None,
     ) -> Piece:  # fmt: skip
         """Cut a piece out of the base mesh.
 
@@ -116,6 +147,7 @@ class Wearer:
             vertices: ``(V, 3)``, where it lies at rest.
             covered: ``(V,)``, positive under another garment, where the piece is pushed back by ``push`` metres.
             detail: ``(V,)``, see :class:`Surface`.
+            canonical: coordinates the material sees; default those of cloth.
         """
         corners, points = cut(triangles, field)
         bias = torch.zeros(len(corners))
@@ -125,9 +157,16 @@ class Wearer:
         number = torch.zeros(len(field)) if detail is None else detail
         return Piece(
             CLASS_ID[name], material, points.of(vertices), points.of(self.anatomy.body.weights),
-            points.of(self.anatomy.canonical.values), _edge(points, field), points.of(number[:, None])[:, 0], corners,
+            points.of((canonical or self.canonical).values), _edge(points, field), points.of(number[:, None])[:, 0], corners,
             two_sided, layer, bias,
         )  # fmt: skip
+
+
+def _interpolate(values: Tensor, start: np.ndarray, end: np.ndarray) -> Tensor:
+    """Piecewise linear map that goes on with slope 1 beyond its ends."""
+    x = values.double().numpy()
+    inner = np.interp(x, start, end)
+    return torch.from_numpy(inner + np.minimum(x - start[0], 0) + np.maximum(x - start[-1], 0)).float()
 
 
 def _edge(points: Points, field: Tensor) -> Tensor:

@@ -45,17 +45,6 @@ def grid_triangles(rows: int, columns: int, closed: bool) -> Tensor:
     return torch.stack([torch.stack([a, c, b], -1), torch.stack([b, c, d], -1)], -2).reshape(-1, 3)
 
 
-def _heights(wearer: Wearer, canonical: Tensor) -> Tensor:
-    """Heights on this build for heights on the average body, through its joints."""
-    bones = ("foot.L", "lowerleg01.L", "upperleg01.L", "spine04", "spine03", "spine01", "neck01", "head")
-    average = [float(wearer.anatomy.heads[wearer.anatomy.body.bone_index[b], 2]) for b in bones]
-    own = [float(wearer.head(b)[2]) for b in bones]
-    values = canonical.double().numpy()
-    inner = np.interp(values, average, own)
-    inner = np.where(values < average[0], own[0] + values - average[0], inner)
-    return torch.from_numpy(np.where(values > average[-1], own[-1] + values - average[-1], inner)).float()
-
-
 def _reach(points: Tensor, heights: Tensor, directions: Tensor, band: float) -> Tensor:
     """How far points within ``band`` of each height reach in each direction, ``(R, S)``."""
     along = points[:, :2] @ directions.T  # (M, S)
@@ -75,14 +64,14 @@ def skirt_piece(wearer: Wearer, skirt: Skirt, name: str, material: Material, pha
     hem = _leg_height(wearer, skirt.length)
     rows, columns = 6 + int((skirt.waist - hem) / 0.045), 60
     canonical_z = torch.linspace(skirt.waist, hem, rows)
-    heights = _heights(wearer, canonical_z)
+    heights = wearer.to_own(canonical_z)
     angle = torch.arange(columns) * (2 * math.pi / columns)
     directions = torch.stack([torch.sin(angle), -torch.cos(angle)], 1)  # 0 is the front, then to the left
     spine = float(wearer.head("spine03")[1]) - 0.03
     tights = wearer.tights[wearer.anatomy.body.tights.flatten().unique()]
-    arm_free = wearer.anatomy.canonical.arm_share[wearer.anatomy.body.tights.flatten().unique()] < 0.3
+    arm_free = wearer.canonical.arm_share[wearer.anatomy.body.tights.flatten().unique()] < 0.3
     centred = tights[arm_free] - torch.tensor([0.0, spine, 0.0])
-    reach = _ring_mean(_reach(centred, heights, directions, 0.035), 2) + 0.01
+    reach = _ring_mean(_reach(centred, heights, directions, 0.035), 2) + 0.007
     radius = [reach[0]]
     hip_row = int((canonical_z > float(marks.hip[2]) - 0.06).sum())
     for row in range(1, rows):
@@ -158,7 +147,7 @@ def curtain_piece(
     rows, columns = 8 + int((top - length) / 0.03), 37
     canonical_z = torch.linspace(top, length, rows)
     lift = torch.tensor([float(wearer.head("head")[i] - wearer.anatomy.heads[wearer.anatomy.body.bone_index["head"]][i]) for i in range(3)])
-    heights = torch.where(canonical_z > eye_z - 0.1, canonical_z + lift[2], _heights(wearer, canonical_z))
+    heights = torch.where(canonical_z > eye_z - 0.1, canonical_z + lift[2], wearer.to_own(canonical_z))
     angle = torch.linspace(-side, side, columns)
     directions = torch.stack([torch.sin(-angle), torch.cos(angle)], 1)  # 0 is the back; from left to right behind
     axis = torch.tensor([0.0, eye_y + 0.085, 0.0]) + lift * torch.tensor([1.0, 1.0, 0.0])
@@ -171,9 +160,11 @@ def curtain_piece(
         across = centred[:, :2] / torch.linalg.norm(centred[:, :2], dim=1, keepdim=True).clamp(min=1e-4)
         facing = centred[(across @ column) > 0.94]
         reach[:, i] = _reach(facing, heights, column[None], 0.02)[:, 0]
-    radius = [reach[0] * 0.93 + 0.012]
+    gap = 0.02 - 0.014 * smoothstep(angle.abs(), 0.8, 1.5)
+    radius = [reach[0] * 0.96 + 0.002]
     for row in range(1, rows):
-        radius.append(torch.maximum(reach[row] + 0.022, torch.minimum(radius[-1], reach[row] + 0.05) - 0.002))
+        clear = gap * smoothstep(canonical_z[row], top, eye_z) + 0.003  # starts under the cap
+        radius.append(torch.maximum(reach[row] + clear, torch.minimum(radius[-1], reach[row] + clear + 0.03) - 0.002))
     grown = torch.stack(radius)
     grown = (grown + torch.nn.functional.avg_pool2d(grown[None, None], 5, 1, 2, count_include_pad=False)[0, 0]) / 2
     vertices = torch.cat([grown[..., None] * directions, heights[:, None, None].expand(-1, columns, 1)], -1) + axis
@@ -182,8 +173,8 @@ def curtain_piece(
     chest = smoothstep(z, 0.76, 0.64)
     weights = _rigid_weights(wearer, {"head": 1 - chest, "spine01": chest})
     average = torch.cat([0.1 * directions.expand(rows, -1, 2), z[..., None]], -1) + axis
-    end = length + (max(length, 0.66) - length) * smoothstep(angle.abs(), 0.55, 1.25)[None]
-    beside = (side - angle.abs())[None] * 0.1 - 0.05 * smoothstep(z, eye_z + 0.02, eye_z + 0.1)
+    end = length + (max(length, 0.73) - length) * smoothstep(angle.abs(), 0.5, 1.05)[None]
+    beside = (side - angle.abs())[None] * 0.3 - 0.05 * smoothstep(z, eye_z + 0.02, eye_z + 0.1)
     edge = torch.minimum(torch.minimum(z - end, beside), torch.where(z > eye_z - 0.02, 0.2, 0.1))
     detail = grown * angle[None]
     offset = vertices - axis

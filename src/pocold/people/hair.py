@@ -43,7 +43,7 @@ def hairline(anatomy: Anatomy, where: Canonical, hair: Hair) -> Tensor:
     """Above the hairline, about metres; positive on the scalp ``(N,)``."""
     eye = anatomy.landmarks.eye
     back, up = where.y - float(eye[1]), where.z - float(eye[2])
-    line = _piecewise(back, (0.0, 0.03, 0.065, 0.085, 0.105, 0.15), (0.056, 0.050, 0.018, -0.012, -0.045, -0.09))
+    line = _piecewise(back, (0.0, 0.03, 0.065, 0.085, 0.105, 0.15), (0.067, 0.061, 0.03, -0.005, -0.042, -0.09))
     line = line + hair.height * smoothstep(back, 0.07, 0.02)
     field = up - line - 0.01 * bump(where.x, hair.parting, 0.02) * smoothstep(back, 0.05, 0.02)
     if hair.style not in ("bob", "long", "afro", "curly"):  # keeps the ears free
@@ -77,8 +77,8 @@ class Strands:
         tone = torch.tensor(self.colour, device=streak.device)
         colour = tone * (1 + 0.22 * streak)[:, None] * (0.82 + 0.18 * smoothstep(surface.edge, 0.0, 0.04))[:, None]
         colour = torch.where(surface.inside_out[:, None], colour * 0.55, colour)
-        gloss = 0.16 + 0.1 * streak.clamp(0, 2)
-        alpha = smoothstep(surface.edge + 0.45 * self.soft * self.fringe(points), 0.0, self.soft) * self.thin
+        gloss = 0.08 + 0.07 * streak.clamp(0, 2)
+        alpha = smoothstep(surface.edge + 0.3 * self.soft * self.fringe(points), 0.0, self.soft) * self.thin
         return Shade(colour.clamp(0, 1), self.relief * streak, gloss, alpha)
 
 
@@ -89,8 +89,8 @@ def hair_pieces(wearer: Wearer, hair: Hair, rng: np.random.Generator) -> list[Pi
     curly = hair.style in ("curly", "afro")
     stretch = (1.0, 1.0, 1.0) if curly else (1.0, 0.45, 0.16)
     streaks = SineField(rng, 14, 30 if curly else 45, 70 if curly else 140, stretch)
-    fringe = SineField(rng, 10, 60, 200, (1.0, 1.0, 0.3))
-    strands = Strands(hair.colour, streaks, fringe, 0.0035 if curly else 0.0012, 0.010, 0.62 if hair.style == "buzz" else 1.0)
+    fringe = SineField(rng, 12, 110, 320, (1.0, 0.7, 0.2))
+    strands = Strands(hair.colour, streaks, fringe, 0.0035 if curly else 0.0012, 0.014, 0.62 if hair.style == "buzz" else 1.0)
     pieces = [_cap(wearer, hair, strands, rng)]
     eye = wearer.anatomy.landmarks.eye
     y, z = float(eye[1]), float(eye[2])
@@ -137,9 +137,10 @@ def _cap(wearer: Wearer, hair: Hair, strands: Strands, rng: np.random.Generator)
         away = (where.x - hair.parting).abs()
         thickness = thickness + 0.012 * smoothstep(up, 0.03, 0.09) * smoothstep(away, 0.0, 0.03)
     lumps = SineField(rng, 12, 9, 24)(where.position)
-    thickness = thickness * (1 + (0.22 if hair.style in ("curly", "afro") else 0.12) * lumps)
-    grown = thickness * smoothstep(field, -0.002, 0.014 if hair.style != "afro" else 0.03) + 0.0015
+    thickness = thickness * (1 + (0.22 if hair.style in ("curly", "afro") else 0.07) * lumps)
+    grown = thickness * smoothstep(field, 0.006, 0.04 if hair.style != "afro" else 0.055) + 0.0012
     # cut a little outside the hairline: the material fades the rest, so no polygon edge shows
     return wearer.piece(
-        "hair", strands, skin[head[skin].all(1)], field + 0.004, smooth + normals * grown[:, None], layer=SOFT
-    )
+        "hair", strands, skin[head[skin].all(1)], field + 0.004, smooth + normals * grown[:, None], layer=SOFT,
+        canonical=where,
+    )  # fmt: skip

@@ -133,7 +133,7 @@ def _random_hair(rng: np.random.Generator, woman: bool, age: float, depth: float
     )  # fmt: skip
 
 
-def _fabric(rng: np.random.Generator, odds: dict[str, float], colours: tuple[Colour, Colour, Colour], centre: float = 0.46) -> Fabric:
+def _fabric(rng: np.random.Generator, odds: dict[str, float], colours: tuple[Colour, Colour, Colour], centre: float = 0.5) -> Fabric:
     pattern = _pick(rng, odds)
     if pattern == "denim":
         cloth = DENIMS[int(rng.integers(len(DENIMS)))]

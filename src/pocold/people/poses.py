@@ -34,7 +34,7 @@ def _swung(out: float, swing: float) -> Vector:
 ARMS: dict[str, Arm] = {
     "down": Arm(_swung(10, 0), _swung(6, 12)),
     "loose": Arm(_swung(15, -4), _swung(10, 16), curl=16),
-    "hip": Arm(_swung(42, -14), (-0.74, 0.42, -0.46), twist=30, curl=8),
+    "hip": Arm(_swung(47, -10), (-0.56, 0.2, -0.8), twist=30, curl=8),
     "pocket": Arm(_swung(24, -16), (-0.36, 0.44, -0.85), curl=10),
     "bent": Arm(_swung(12, 4), (-0.15, 0.95, -0.1)),
     "crossed-over": Arm(_swung(16, 28), (-0.88, 0.55, 0.12), curl=6),

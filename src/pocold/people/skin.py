@@ -62,7 +62,7 @@ class Skin:
         x, up, back = where.x.abs(), where.z - float(eye[2]), where.y - float(eye[1])
         on_head = where.head_share > 0.5
         tone = torch.tensor(face.tone, device=device)
-        colour = tone * (1 + 0.025 * self._mottle(where.position))[:, None]
+        colour = tone * (1 + 0.016 * self._mottle(where.position))[:, None]
         hair_colour = torch.tensor(self._hair.colour, device=device)
 
         lips = surface.detail.clamp(0, 1)
@@ -74,7 +74,7 @@ class Skin:
 
         front = (on_head & (back < 0.085)).float()
         cheek = bump(x, 0.043, 0.02) * bump(up, -0.034, 0.02) + 0.6 * bump(x, 0.0, 0.012) * bump(up, -0.03, 0.012)
-        colour = colour * (1 - (0.14 * cheek * front)[:, None] * torch.tensor([0.0, 0.8, 0.7], device=device))
+        colour = colour * (1 - (0.09 * cheek * front)[:, None] * torch.tensor([0.0, 0.8, 0.7], device=device))
         socket = bump(x, float(eye[0]), 0.02) * bump(up, 0.006, 0.011) * front
         colour = colour * (1 - 0.16 * socket)[:, None]
         arch = up - 0.0235 - 0.0042 * torch.sin(((x - 0.013) / 0.04).clamp(0, 1) * 3.1)
@@ -88,7 +88,7 @@ class Skin:
         if face.beard:
             jaw = smoothstep(-0.047 - up + 0.3 * (x - 0.028).clamp(min=0), -0.006, 0.008) * smoothstep(up, -0.13, -0.112)
             jaw = jaw * smoothstep(back, 0.09, 0.065) * on_head * (1 - lips)
-            grain = (0.8 + 0.35 * self._strand(where.position)).clamp(0, 1.1)
+            grain = (0.9 + 0.08 * self._strand(where.position)).clamp(0, 1.1)
             colour = mix(colour, (hair_colour * 0.85).expand_as(colour), (face.beard * jaw * grain).clamp(0, 0.92))
         if self._hair.style != "bald":
             scalp = smoothstep(hairline(self._anatomy, where, self._hair) + 0.002 * self._strand(where.position), -0.002, 0.012)
@@ -96,7 +96,7 @@ class Skin:
         garment = torch.full_like(x, CLASS_ID["skin"], dtype=torch.int64)
         garment[on_head & (back < 0.1) & (up > -0.125)] = CLASS_ID["face"]
         gloss = 0.1 + 0.12 * lips + 0.05 * front
-        return Shade(colour.clamp(0, 1), 0.0002 * self._pores(where.position), gloss, garment=garment)
+        return Shade(colour.clamp(0, 1), 0.0006 * self._mottle(where.position), gloss, garment=garment)
 
 
 @dataclass(frozen=True)

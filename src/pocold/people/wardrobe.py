@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pocold.people import cuts
-from pocold.people.anatomy import Anatomy, load_anatomy
+from pocold.people.anatomy import load_anatomy
 from pocold.people.fabric import Colour, Fabric, Wrinkles, cloth_coordinates
 from pocold.people.figure import Piece, Wearer, region_smoother
 from pocold.people.surface import Shade, SineField, Surface, bump, mix, smoothstep
@@ -206,7 +206,7 @@ class Leather:
 def _hang() -> Tensor:
     """How far a loose top stands off each point below the chest because it hangs from above, metres ``(V,)``."""
     anatomy = load_anatomy()
-    where = anatomy.canonical
+    where = anatomy.skin_canonical
     tights = torch.zeros(len(where.z), dtype=torch.bool)
     tights[anatomy.body.tights.flatten()] = True
     torso = (tights & (where.arm_share < 0.3) & (where.z > -0.02) & (where.z < 0.5)).nonzero()[:, 0]
@@ -232,13 +232,14 @@ def _away_from(points: Tensor, axis: Tensor, target: Tensor, direction: Tensor |
 
 def top_surface(wearer: Wearer, top: Top, extra: float = 0.0) -> Tensor:
     """Where a top lies, ``(V, 3)``: hanging from the chest, round sleeves, close to the body at the armpits."""
-    where = wearer.anatomy.canonical
+    where = wearer.canonical
     loose = top.loose
     armpit = torch.linalg.norm(where.position * where.position.new_tensor([0, 1, 1]) - where.position.new_tensor([0, -0.01, 0.53]), dim=1)
     armpit = torch.hypot(armpit, where.x.abs() - 0.17)
-    free = 0.35 + 0.65 * smoothstep(armpit, 0.03, 0.12)
+    neck = torch.hypot(where.x, where.z - 0.72)
+    free = (0.35 + 0.65 * smoothstep(armpit, 0.03, 0.12)) * (0.4 + 0.6 * smoothstep(neck, 0.09, 0.2))
     hem = smoothstep(where.z, 0.35, 0.05) * (1 - where.arm_share)
-    offset = (0.006 + 0.004 * loose + 0.01 * loose * hem) * free + extra
+    offset = (0.006 + 0.004 * loose + 0.01 * loose * hem) * free + extra * (0.45 + 0.55 * smoothstep(neck, 0.09, 0.2))
     points = wearer.tights + wearer.tights_normals * offset[:, None]
     spine = torch.from_numpy(wearer.head("spine03")).float()
     axis = torch.stack([torch.zeros(len(points)), torch.full((len(points),), float(spine[1]) - 0.03), points[:, 2]], 1)
@@ -246,7 +247,7 @@ def top_surface(wearer: Wearer, top: Top, extra: float = 0.0) -> Tensor:
     torso = (1 - 2 * where.arm_share).clamp(0, 1)
     points = _away_from(points, axis, radius + _hang() * torso * loose * 0.9)
     sleeve = (0.052 + 0.02 * loose) * (1 - 0.3 * smoothstep(where.arm, 0.4, 1.9)) + extra
-    round_share = smoothstep(where.arm, 0.15, 0.5) * smoothstep(where.arm_share, 0.6, 0.95) * (0.25 + 0.75 * loose)
+    round_share = smoothstep(where.arm, 0.3, 0.75) * smoothstep(where.arm_share, 0.6, 0.95) * (0.25 + 0.75 * loose)
     return torch.lerp(points, _away_from(points, wearer.arm_axis, sleeve, wearer.arm_direction), round_share[:, None])
 
 
@@ -255,7 +256,7 @@ _CUTS = {"slim": (0.0, 0.0, 0.004), "straight": (0.074, 0.066, 0.007), "wide": (
 
 def trousers_surface(wearer: Wearer, cut: str) -> Tensor:
     """Where trousers lie, ``(V, 3)``: tubes of the cut's radius at knee and ankle, close at hip and crotch."""
-    where = wearer.anatomy.canonical
+    where = wearer.canonical
     knee, ankle, offset = _CUTS[cut]
     points = wearer.tights + wearer.tights_normals * (offset + 0.003)
     leg = where.leg.clamp(0, 2.05)
@@ -267,7 +268,7 @@ def trousers_surface(wearer: Wearer, cut: str) -> Tensor:
 def shoe_surface(wearer: Wearer, shoes: Shoes) -> Tensor:
     """Where shoes lie, ``(V, 3)``: a smoothed foot, flat below, with a sole that carries the person."""
     anatomy = wearer.anatomy
-    where = anatomy.canonical
+    where = wearer.canonical
     foot = where.leg > 1.72
     smooth = region_smoother(anatomy.body.tights, foot).taubin(wearer.rest, 6)
     points = smooth + wearer.tights_normals * (0.005 if shoes.kind != "flat" else 0.003)
@@ -285,9 +286,9 @@ def shoe_surface(wearer: Wearer, shoes: Shoes) -> Tensor:
     return points
 
 
-def shoe_field(anatomy: Anatomy, kind: str) -> Tensor:
+def shoe_field(wearer: Wearer, kind: str) -> Tensor:
     """Where shoes are, ``(V,)``."""
-    where, floor = anatomy.canonical, anatomy.landmarks.floor
+    where, floor = wearer.canonical, wearer.anatomy.landmarks.floor
     match kind:
         case "boot":
             return cuts.shaft(where, 1.58)
@@ -304,7 +305,7 @@ def shoe_field(anatomy: Anatomy, kind: str) -> Tensor:
 def shoe_piece(wearer: Wearer, shoes: Shoes, rng: np.random.Generator) -> tuple[Piece, Tensor]:
     """The pair of shoes, and the field of what they cover."""
     anatomy = wearer.anatomy
-    field = shoe_field(anatomy, shoes.kind)
+    field = shoe_field(wearer, shoes.kind)
     leather = Leather(shoes, anatomy.landmarks.floor, SineField(rng, 6, 40, 120))
     middle = anatomy.position[:, 0].abs() - 0.176 + 0.12 * (anatomy.position[:, 1] + 0.1)  # across the foot
     piece = wearer.piece(
