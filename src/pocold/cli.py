@@ -9,7 +9,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``pocold``; a user's mistake ends in one line on stderr and exit code 2."""
     import tyro
 
-    commands: dict[str, Callable[..., Any]] = {}
+    from pocold.data.commands import synth
+    from pocold.people.commands import pose
+
+    commands: dict[str, Callable[..., Any]] = {"synth": synth, "pose": pose}
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="pocold", description=__doc__, args=arguments)
     except ValueError as error:

@@ -3,6 +3,7 @@
 Legend: H W picture or latent size, B batch, P = 25 labels (0 background, 1..24 body parts).
 """
 
+import io
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -193,6 +194,11 @@ class DensePose:
         path = Path(path)
         if path.suffix.lower() != ".png":
             raise ValueError(f"DensePose maps are written as .png (lossless), got {path.name}")
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(self.encode())
+
+    def encode(self) -> bytes:
+        """The bytes of the PNG file that :meth:`write` writes."""
         notes = PngImagePlugin.PngInfo()
         if self.uv is None:
             picture = Image.fromarray(self.labels)
@@ -200,8 +206,9 @@ class DensePose:
             quantised = np.round(self.uv * 255).astype(np.uint8)
             picture = Image.fromarray(np.stack([self.labels, *quantised], axis=-1))
             notes.add_text(_CHANNEL_ORDER_KEY, "iuv")
-        with atomic_write(path) as temporary:
-            picture.save(temporary, format="PNG", pnginfo=notes)
+        buffer = io.BytesIO()
+        picture.save(buffer, format="PNG", pnginfo=notes)
+        return buffer.getvalue()
 
     def hflip(self) -> "DensePose":
         """The map of the mirrored picture: columns reversed, left and right labels exchanged, U and V turned around

@@ -18,6 +18,18 @@ from pocold.people.skeleton import rotation
 MIN_SIZE, MAX_SIZE = 16, 4096
 
 
+def parse_size(text: str) -> tuple[int, int]:
+    """``HEIGHTxWIDTH`` as (height, width).
+
+    Raises:
+        ValueError: for anything else.
+    """
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
+        raise ValueError(f"expected a size HEIGHTxWIDTH, such as 256x176, got {text!r}")
+    return int(parts[0]), int(parts[1])
+
+
 def check_size(size: tuple[int, int]) -> None:
     """Raise a ValueError unless (height, width) is a picture that can be drawn."""
     if len(size) != 2 or min(size) < MIN_SIZE or max(size) > MAX_SIZE:

@@ -131,11 +131,29 @@ def random_person(seed: int, identity: int, device: torch.device | str = "cpu") 
     return Person(random_look(rng), random_shoot(rng), device)
 
 
-def draw_densepose(
+@dataclass(frozen=True)
+class PosedBody:
+    """A body in a pose before a camera, without a look.
+
+    Attributes:
+        camera: its camera; another one may be tried in :meth:`densepose`.
+        vertices: the bodies, see :class:`_PosedBody`.
+    """
+
+    camera: Camera
+    vertices: "_PosedBody"
+
+    def densepose(self, camera: Camera | None = None) -> DensePose:
+        """The map as seen by ``camera``, or by :attr:`camera`."""
+        camera = camera or self.camera
+        return densepose_of(self.vertices.fragments([camera]), camera.size, 1)[0]
+
+
+def pose_body(
     pose: Pose, view: float = 0.0, crop: Crop = "full", size: tuple[int, int] = (256, 176), shape: BodyShape = AVERAGE,
     lens: Lens | None = None,
-) -> DensePose:  # fmt: skip
-    """The DensePose map of a pose alone, without a look: what ``pocold pose`` writes.
+) -> PosedBody:  # fmt: skip
+    """Pose a body and choose its camera.
 
     Raises:
         ValueError: for an impossible size.
@@ -147,7 +165,18 @@ def draw_densepose(
         posed.vertices[0, posed.used], transforms, wearer.heads, wearer.anatomy.body, view=view, crop=crop, size=size,
         lens=lens or Lens(), standing=wearer.standing,
     )  # fmt: skip
-    return densepose_of(posed.fragments([camera]), size, 1)[0]
+    return PosedBody(camera, posed)
+
+
+def draw_densepose(
+    pose: Pose, view: float = 0.0, crop: Crop = "full", size: tuple[int, int] = (256, 176), shape: BodyShape = AVERAGE
+) -> DensePose:
+    """The DensePose map of a pose alone: what ``pocold pose`` writes.
+
+    Raises:
+        ValueError: for an impossible size.
+    """
+    return pose_body(pose, view, crop, size, shape).densepose()
 
 
 @dataclass(frozen=True)
