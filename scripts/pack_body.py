@@ -62,7 +62,9 @@ def mirror_pairs(base: np.ndarray) -> np.ndarray:
 def mirror_bones(labels: list[str]) -> np.ndarray:
     """For each bone, the bone on the other side."""
     swap = {"L": "R", "R": "L"}
-    return np.array([labels.index(n[:-1] + swap[n[-1]]) if n.endswith((".L", ".R")) else labels.index(n) for n in labels])
+    return np.array(
+        [labels.index(n[:-1] + swap[n[-1]]) if n.endswith((".L", ".R")) else labels.index(n) for n in labels]
+    )
 
 
 def symmetric_triangles(quads: np.ndarray, partner: np.ndarray, base: np.ndarray) -> np.ndarray:
@@ -139,7 +141,7 @@ def main() -> None:
     _, _, right = np.linalg.svd((coefficients - mean) @ root, full_matrices=False)
     directions = np.linalg.solve(root.T, right[:RANK].T).T  # coefficients of each component, orthonormal in metres
     basis = directions @ joint
-    to_basis = (data.phenotype_blendshape_projection.double().numpy() @ gram @ directions.T)
+    to_basis = data.phenotype_blendshape_projection.double().numpy() @ gram @ directions.T
     offset = -(mean @ gram @ directions.T)
     centre = np.concatenate([vertices[half].ravel(), heads.ravel()]) + mean @ joint
     used = weights.max(0) > 0
@@ -174,7 +176,9 @@ def main() -> None:
         "left_eye": np.unique(groups["helper-l-eye"]["face_vertex_indices"].numpy()).astype(np.uint16),
     }
     for name, group in HELPERS.items():
-        packed[name] = symmetric_triangles(groups[group]["face_vertex_indices"].numpy(), partner, base).astype(np.uint16)
+        packed[name] = symmetric_triangles(groups[group]["face_vertex_indices"].numpy(), partner, base).astype(
+            np.uint16
+        )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(arguments.out, **packed)
     print(arguments.out, arguments.out.stat().st_size, {k: v.shape for k, v in packed.items()})
@@ -187,13 +191,17 @@ def write_golden(data, path: Path) -> None:
 
     rng = np.random.default_rng(1)
     phenotypes, _, coefficients = adult_states(data, 6, rng)
-    rest = data.template_vertices.double().numpy() + np.einsum("bn,nvc->bvc", coefficients, data.blendshapes.double().numpy())
+    rest = data.template_vertices.double().numpy() + np.einsum(
+        "bn,nvc->bvc", coefficients, data.blendshapes.double().numpy()
+    )
     heads = data.template_bone_heads.double().numpy() + np.einsum(
         "bn,nvc->bvc", coefficients, data.bone_heads_blendshapes.double().numpy()
     )
     # one random rigid motion per bone: skinning alone is compared, not the rig's conventions
     axis = torch.tensor(rng.normal(size=(len(heads[0]), 3)))
-    angle = torch.linalg.matrix_exp(torch.linalg.cross(torch.eye(3, dtype=torch.float64)[None], 0.5 * axis[:, None], dim=-1))
+    angle = torch.linalg.matrix_exp(
+        torch.linalg.cross(torch.eye(3, dtype=torch.float64)[None], 0.5 * axis[:, None], dim=-1)
+    )
     shift = torch.tensor(rng.normal(size=(len(heads[0]), 3))) * 0.1
     transform = torch.eye(4, dtype=torch.float64).repeat(len(shift), 1, 1)
     transform[:, :3, :3], transform[:, :3, 3] = angle, shift

@@ -29,7 +29,14 @@ def synth(
         vary_background: Another background in every picture, instead of one per person.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     from pocold.data.synthetic import SyntheticConfig
     from pocold.data.writing import write_people
@@ -51,8 +58,6 @@ def synth(
             rate = f"{(done - first[0]) / elapsed:.1f}/s" if elapsed > 1 and done > first[0] else ""
             bar.update(task, completed=done, total=total, rate=rate)
 
-        drawn = write_people(
-            config, out, workers=workers or os.cpu_count() or 1, shards=shards, progress=show
-        )
+        drawn = write_people(config, out, workers=workers or os.cpu_count() or 1, shards=shards, progress=show)
     total = config.identities * config.per_identity
     console.print(f"{out}: {total} pictures of {config.identities} people ({drawn} drawn now)")

@@ -160,7 +160,9 @@ def read_manifest(folder: str | Path) -> SyntheticConfig:
     """
     content = _read_json(Path(folder) / MANIFEST)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{folder}: expected a manifest of format {FORMAT}; it was written by another version of pocold")
+        raise ValueError(
+            f"{folder}: expected a manifest of format {FORMAT}; it was written by another version of pocold"
+        )
     settings = dict(content["config"])
     return SyntheticConfig(**{**settings, "size": tuple(settings["size"])})
 

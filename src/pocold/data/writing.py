@@ -138,7 +138,9 @@ def _tasks(config: SyntheticConfig, folder: Path, shards: bool) -> Iterator[_Tas
     for split in ("train", "test"):
         people = [i for i in range(config.identities) if is_test(i) == (split == "test")]
         for number, start in enumerate(range(0, len(people), IDENTITIES_PER_SHARD)):
-            yield _Task(config, folder, tuple(people[start : start + IDENTITIES_PER_SHARD]), f"{split}-{number:06d}.tar")
+            yield _Task(
+                config, folder, tuple(people[start : start + IDENTITIES_PER_SHARD]), f"{split}-{number:06d}.tar"
+            )
 
 
 def _run_all(tasks: list[_Task], workers: int) -> Iterator[int]:
@@ -179,13 +181,13 @@ def _run(task: _Task) -> int:
 
 def _write_shard(task: _Task) -> None:
     assert task.shard is not None
-    with atomic_write(task.folder / "shards" / task.shard) as temporary:
-        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for identity in task.identities:
-                for view in range(task.config.per_identity):
-                    name = sample_name(identity, view)
-                    for kind, content in encode_view(task.config, identity, view).items():
-                        middle = "" if kind in ("img", "keypoints") else f"{kind}."
-                        entry = tarfile.TarInfo(f"{name}.{middle}{ENDINGS[kind]}")  # time 0, owner 0: same bytes always
-                        entry.size = len(content)
-                        tar.addfile(entry, io.BytesIO(content))
+    path = task.folder / "shards" / task.shard
+    with atomic_write(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for identity in task.identities:
+            for view in range(task.config.per_identity):
+                name = sample_name(identity, view)
+                for kind, content in encode_view(task.config, identity, view).items():
+                    middle = "" if kind in ("img", "keypoints") else f"{kind}."
+                    entry = tarfile.TarInfo(f"{name}.{middle}{ENDINGS[kind]}")  # time 0, owner 0: same bytes always
+                    entry.size = len(content)
+                    tar.addfile(entry, io.BytesIO(content))

@@ -5,7 +5,7 @@ written once. Legend: V vertices, J bones, C = 10 canonical channels, N surface 
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -135,6 +135,19 @@ class Anatomy:
         self.tights_smoother = Smoother.of(body.tights, len(self.position))
         # The tights have few vertices: without smoothing, stripes kink at the sternum and the knees.
         self.cloth_canonical = Canonical(self.tights_smoother.laplace(values, 8))
+
+    @cached_property
+    def head_smoother(self) -> Smoother:
+        """Smoother of the skin of the head."""
+        return self._region_smoother(self.body.faces[~self.body.is_eye], self.skin_canonical.head_share > 0.3)
+
+    @cached_property
+    def foot_smoother(self) -> Smoother:
+        """Smoother of the feet of the tights."""
+        return self._region_smoother(self.body.tights, self.cloth_canonical.leg > 1.72)
+
+    def _region_smoother(self, triangles: Tensor, chosen: Tensor) -> Smoother:
+        return Smoother.of(triangles[chosen[triangles].all(1)], len(chosen))
 
     def bone_share(self, *prefixes: str, side: str = "") -> Tensor:
         """Float32 ``(V,)``: summed skinning weight of the bones whose names start so (and end on ``side``)."""

@@ -4,6 +4,7 @@ World: right-handed, metres, Z up; the person faces -Y and the left hand is at +
 MakeHuman base mesh (skin, eyes and clothing helpers), J = 104 bones, B poses.
 """
 
+import io
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -85,7 +86,7 @@ class Body:
     """
 
     def __init__(self) -> None:
-        packed = np.load(files("pocold.people") / "body.npz")  # type: ignore[call-overload]
+        packed = np.load(io.BytesIO((files("pocold.people") / "body.npz").read_bytes()))
         half = packed["half_of"].astype(np.int64)
         mirrored = packed["is_mirrored"]
         self._flip = np.where(mirrored, -1.0, 1.0).astype(np.float32)
@@ -102,7 +103,9 @@ class Body:
         bones = packed["bone_index"][half].astype(np.int64)
         bones[mirrored] = packed["bone_mirror"].astype(np.int64)[bones[mirrored]]
         weights = torch.zeros(len(half), len(self.bone_names))
-        weights.scatter_add_(1, torch.from_numpy(bones), torch.from_numpy(packed["bone_weight"][half].astype(np.float32)))
+        weights.scatter_add_(
+            1, torch.from_numpy(bones), torch.from_numpy(packed["bone_weight"][half].astype(np.float32))
+        )
         self.weights = weights / weights.sum(1, keepdim=True)
         self.mirror = torch.from_numpy(packed["mirror"].astype(np.int64))
         self.faces, self.tights, self.skirt, self.hair = (

@@ -78,7 +78,7 @@ def shaft(where: Canonical, top: float) -> Tensor:
 
 
 def low_shoe(where: Canonical, floor: float, vamp: float) -> Tensor:
-    """A low shoe: heel and rim to the ankle bone, open over the instep behind ``vamp`` (metres in front of the heel)."""
+    """A low shoe: heel and rim to the ankle bone, open over the instep behind ``vamp`` (canonical y)."""
     height = where.z - floor
     rim = 0.062 - 0.03 * smoothstep(where.y, 0.02, -0.06)
     rim = rim + 0.05 * smoothstep(where.y, vamp + 0.02, vamp - 0.03)

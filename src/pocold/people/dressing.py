@@ -66,7 +66,9 @@ def _jacket_field(wearer: Wearer, jacket: Jacket) -> Tensor:
     where = wearer.canonical
     field = cuts.torso_top(where, jacket.hem, 1.97, "crew")
     if jacket.gap >= 0:
-        field = torch.minimum(field, torch.maximum(cuts.front_opening(where, jacket.gap), (where.arm_share - 0.4) * 0.4))
+        field = torch.minimum(
+            field, torch.maximum(cuts.front_opening(where, jacket.gap), (where.arm_share - 0.4) * 0.4)
+        )
     return field
 
 
@@ -140,7 +142,10 @@ def _jacket(wearer: Wearer, look: Look, jacket: Jacket, field: Tensor, rng: np.r
         if jacket.gap >= 0:
             band = torch.minimum(band, cuts.front_opening(where, jacket.gap * 0.6))
         band = torch.where(where.z < 0.5, torch.full_like(band, _NOWHERE), band)
-        raised = top_surface(wearer, shape, 0.026) + wearer.tights_normals * (0.006 * (1 - (inside / 0.03).clamp(0, 1)))[:, None]
+        raised = (
+            top_surface(wearer, shape, 0.026)
+            + wearer.tights_normals * (0.006 * (1 - (inside / 0.03).clamp(0, 1)))[:, None]
+        )
         trim = Cloth(jacket.fabric, Wrinkles(rng, 0.0008), hem=0.007)
         pieces.append(wearer.piece("outerwear", trim, body.tights, band, raised, two_sided=True))
     return pieces
@@ -165,5 +170,9 @@ def _body(wearer: Wearer, look: Look, covered: Tensor, rng: np.random.Generator)
     ]  # fmt: skip
     eyes = Eyes(wearer.anatomy, look.face.iris)
     always = torch.full_like(field, 0.1)
-    pieces.append(wearer.piece("face", eyes, body.faces[body.is_eye], always, wearer.rest, canonical=wearer.anatomy.skin_canonical))
+    pieces.append(
+        wearer.piece(
+            "face", eyes, body.faces[body.is_eye], always, wearer.rest, canonical=wearer.anatomy.skin_canonical
+        )
+    )
     return pieces

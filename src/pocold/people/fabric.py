@@ -111,7 +111,9 @@ class Fabric:
     def _third_share(self, where: Canonical, around: Tensor, along: Tensor) -> Tensor | None:
         match self.pattern:
             case "plaid":
-                lines = torch.maximum(_stripe(along + 0.01, self.scale * 1.4, 0.07), _stripe(around + 0.01, self.scale * 1.4, 0.07))
+                lines = torch.maximum(
+                    _stripe(along + 0.01, self.scale * 1.4, 0.07), _stripe(around + 0.01, self.scale * 1.4, 0.07)
+                )
                 return 0.7 * lines
             case "floral":
                 return smoothstep(self._noise("leaves", 10, 12, 26)(where.position), 1.2, 1.35)
@@ -169,7 +171,10 @@ def _draw_print(pattern: str, seed: int) -> Tensor:
         case 2:
             pen.polygon([(6, 84), (34, 26), (50, 56), (62, 38), (92, 84)], fill=255)
         case 3:
-            points = [(48 + r * math.sin(a * math.pi / 5), 50 - r * math.cos(a * math.pi / 5)) for a, r in zip(range(10), [42, 17] * 5, strict=True)]
+            points = [
+                (48 + r * math.sin(a * math.pi / 5), 50 - r * math.cos(a * math.pi / 5))
+                for a, r in zip(range(10), [42, 17] * 5, strict=True)
+            ]
             pen.polygon(points, fill=255)
         case _:
             for i in range(3):
@@ -191,7 +196,9 @@ class Wrinkles:
         """Metres of relief ``(N,)``."""
         where = surface.where
         arms = 0.3 + bump(where.arm, 1.0, 0.25) + 0.5 * bump(where.arm, 1.9, 0.15) + 0.5 * bump(where.arm, 0.1, 0.3)
-        legs = 0.12 + 0.7 * bump(where.leg, 0.12, 0.22) + 0.8 * bump(where.leg, 1.0, 0.2) + 0.9 * bump(where.leg, 1.9, 0.2)
+        legs = (
+            0.12 + 0.7 * bump(where.leg, 0.12, 0.22) + 0.8 * bump(where.leg, 1.0, 0.2) + 0.9 * bump(where.leg, 1.9, 0.2)
+        )
         torso = 0.22 + 0.6 * bump(where.z, 0.25, 0.12) + 0.3 * bump(where.z, 0.5, 0.1)
         strength = torch.where(where.on_arm, arms, torch.where(where.leg > 0, legs, torso))
         points = where.position + surface.sway
@@ -213,7 +220,13 @@ _COLOURS: tuple[Colour, ...] = (
     (0.18, 0.27, 0.55), (0.42, 0.34, 0.58), (0.66, 0.55, 0.74), (0.86, 0.64, 0.68), (0.78, 0.40, 0.53),
     (0.91, 0.80, 0.74), (0.70, 0.80, 0.72), (0.60, 0.30, 0.20),
 )  # fmt: skip
-DENIMS: tuple[Colour, ...] = ((0.17, 0.25, 0.41), (0.10, 0.13, 0.21), (0.40, 0.52, 0.68), (0.12, 0.12, 0.13), (0.27, 0.36, 0.50))
+DENIMS: tuple[Colour, ...] = (
+    (0.17, 0.25, 0.41),
+    (0.10, 0.13, 0.21),
+    (0.40, 0.52, 0.68),
+    (0.12, 0.12, 0.13),
+    (0.27, 0.36, 0.50),
+)
 
 
 @dataclass(frozen=True)
@@ -258,7 +271,9 @@ def random_palette(rng: np.random.Generator) -> Palette:
 
     accent = apart(_NEUTRALS, 0.3) if coloured or rng.uniform() < 0.5 else apart(_COLOURS, 0.2)
     hue, saturation, value = colorsys.rgb_to_hsv(*main)
-    relative = colorsys.hsv_to_rgb(float(hue + rng.choice([-0.08, 0.08, 0.5])) % 1, min(saturation, 0.55), 0.35 + 0.5 * (value < 0.5))
+    relative = colorsys.hsv_to_rgb(
+        float(hue + rng.choice([-0.08, 0.08, 0.5])) % 1, min(saturation, 0.55), 0.35 + 0.5 * (value < 0.5)
+    )
     contrast = relative if coloured else apart(_COLOURS, 0.15)
     neutral = apart(_NEUTRALS, 0.18)
     dark = jitter(_NEUTRALS[int(rng.choice([5, 6, 7, 8, 9, 11]))], rng)

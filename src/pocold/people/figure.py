@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pocold.people.anatomy import Anatomy, Canonical, load_anatomy
 from pocold.people.body import BodyShape
-from pocold.people.mesh import Points, Smoother, cut, vertex_normals
+from pocold.people.mesh import Points, cut, vertex_normals
 from pocold.people.surface import CLASS_ID, Material, smoothstep
 
 SOLID, SOFT = 0, 1  # layers: what is opaque, and hair, whose edge is blended over it
@@ -68,8 +68,9 @@ class Wearer:
 
     @cached_property
     def canonical(self) -> Canonical:
-        """Canonical coordinates of cloth on this build: measured on it, so that hems and stripes run level, with heights
-        brought to the average body's. (Faces and hands use :attr:`Anatomy.skin_canonical`.)
+        """Canonical coordinates of cloth on this build: measured on it, so that hems and stripes run level.
+
+        Heights are brought to the average body's. (Faces and hands use :attr:`Anatomy.skin_canonical`.)
         """
         values, _, _ = self.anatomy.canonical_of(self.rest, self.heads)
         values[:, 2] = self.to_average(values[:, 2])
@@ -126,7 +127,9 @@ class Wearer:
     @cached_property
     def arm_direction(self) -> Tensor:
         """Unit direction of the arm segment beside each vertex, ``(V, 3)``."""
-        shoulder, elbow, wrist = (torch.from_numpy(self.head(b + ".L")).float() for b in ("upperarm01", "lowerarm01", "wrist"))
+        shoulder, elbow, wrist = (
+            torch.from_numpy(self.head(b + ".L")).float() for b in ("upperarm01", "lowerarm01", "wrist")
+        )
         upper, lower = (torch.nn.functional.normalize(d, dim=0) for d in (elbow - shoulder, wrist - elbow))
         direction = torch.where(self.canonical.arm[:, None] < 1, upper, lower)
         side = torch.where(self.anatomy.position[:, :1] < 0, -1.0, 1.0)
@@ -157,8 +160,8 @@ class Wearer:
         number = torch.zeros(len(field)) if detail is None else detail
         return Piece(
             CLASS_ID[name], material, points.of(vertices), points.of(self.anatomy.body.weights),
-            points.of((canonical or self.canonical).values), _edge(points, field), points.of(number[:, None])[:, 0], corners,
-            two_sided, layer, bias,
+            points.of((canonical or self.canonical).values), _edge(points, field), points.of(number[:, None])[:, 0],
+            corners, two_sided, layer, bias,
         )  # fmt: skip
 
 
@@ -220,8 +223,3 @@ class Figure:
         """The same figure with its tensors on another device."""
         names = ("vertices", "weights", "attributes", "triangles", "piece_of", "layer", "two_sided", "bias")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
-
-
-def region_smoother(triangles: Tensor, chosen: Tensor) -> Smoother:
-    """A smoother of the triangles whose corners are all in ``chosen`` (bool ``(V,)``)."""
-    return Smoother.of(triangles[chosen[triangles].all(1)], len(chosen))

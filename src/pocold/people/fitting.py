@@ -54,14 +54,16 @@ def _measure(labels: np.ndarray) -> _Measures:
 
 
 def _build(reference: _Measures, size: tuple[int, int]) -> BodyShape:
-    """The average body with the weight whose torso is as wide, in heads, as the reference's, seen from the same side."""
+    """The average body, as heavy as makes its torso as wide as the reference's, seen from the same side."""
     if reference.width == 0:
         return AVERAGE
     back, right = reference.turn
     side = 1 if right >= 0.5 else -1
 
     def standing(turn: int, weight: float) -> _Measures:
-        return _measure(draw_densepose(POSES["stand"], side * turn, "full", (256, 176), replace(AVERAGE, weight=weight)).labels)
+        return _measure(
+            draw_densepose(POSES["stand"], side * turn, "full", (256, 176), replace(AVERAGE, weight=weight)).labels
+        )
 
     def apart(turn: int) -> float:
         seen = standing(turn, AVERAGE.weight).turn

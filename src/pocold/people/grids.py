@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,7 +37,9 @@ class Skirt:
 
 def grid_triangles(rows: int, columns: int, closed: bool) -> Tensor:
     """Triangles ``(T, 3)`` of a grid, facing outwards if columns run counter-clockwise seen from above."""
-    row, column = torch.meshgrid(torch.arange(rows - 1), torch.arange(columns if closed else columns - 1), indexing="ij")
+    row, column = torch.meshgrid(
+        torch.arange(rows - 1), torch.arange(columns if closed else columns - 1), indexing="ij"
+    )
     following = (column + 1) % columns
     a, b = row * columns + column, row * columns + following
     c, d = a + columns, b + columns
@@ -132,9 +133,7 @@ def _grid_piece(
     )  # fmt: skip
 
 
-def curtain_piece(
-    wearer: Wearer, name: str, material: Material, *, length: float, side: float, layer: int
-) -> Piece:
+def curtain_piece(wearer: Wearer, name: str, material: Material, *, length: float, side: float, layer: int) -> Piece:
     """Hair that falls from the crown over back and sides.
 
     Args:
@@ -146,7 +145,12 @@ def curtain_piece(
     top = eye_z + 0.085
     rows, columns = 8 + int((top - length) / 0.03), 37
     canonical_z = torch.linspace(top, length, rows)
-    lift = torch.tensor([float(wearer.head("head")[i] - wearer.anatomy.heads[wearer.anatomy.body.bone_index["head"]][i]) for i in range(3)])
+    lift = torch.tensor(
+        [
+            float(wearer.head("head")[i] - wearer.anatomy.heads[wearer.anatomy.body.bone_index["head"]][i])
+            for i in range(3)
+        ]
+    )
     heights = torch.where(canonical_z > eye_z - 0.1, canonical_z + lift[2], wearer.to_own(canonical_z))
     angle = torch.linspace(-side, side, columns)
     directions = torch.stack([torch.sin(-angle), torch.cos(angle)], 1)  # 0 is the back; from left to right behind
@@ -185,8 +189,8 @@ def curtain_piece(
 
 
 def tube_piece(
-    wearer: Wearer, name: str, material: Material, *, centre: Callable[[Tensor], Tensor], radius: Callable[[Tensor], Tensor],
-    chest: float,
+    wearer: Wearer, name: str, material: Material, *, centre: Callable[[Tensor], Tensor],
+    radius: Callable[[Tensor], Tensor], chest: float,
 ) -> Piece:  # fmt: skip
     """A bun or a tail on the head.
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pocold.people.anatomy import Anatomy, Canonical
 from pocold.people.fabric import Colour
-from pocold.people.figure import SOFT, Piece, Wearer, region_smoother
+from pocold.people.figure import SOFT, Piece, Wearer
 from pocold.people.grids import curtain_piece, tube_piece
 from pocold.people.mesh import vertex_normals
 from pocold.people.surface import Shade, SineField, Surface, bump, smoothstep
@@ -90,7 +90,9 @@ def hair_pieces(wearer: Wearer, hair: Hair, rng: np.random.Generator) -> list[Pi
     stretch = (1.0, 1.0, 1.0) if curly else (1.0, 0.45, 0.16)
     streaks = SineField(rng, 14, 30 if curly else 45, 70 if curly else 140, stretch)
     fringe = SineField(rng, 12, 110, 320, (1.0, 0.7, 0.2))
-    strands = Strands(hair.colour, streaks, fringe, 0.0035 if curly else 0.0012, 0.014, 0.62 if hair.style == "buzz" else 1.0)
+    strands = Strands(
+        hair.colour, streaks, fringe, 0.0035 if curly else 0.0012, 0.014, 0.62 if hair.style == "buzz" else 1.0
+    )
     pieces = [_cap(wearer, hair, strands, rng)]
     eye = wearer.anatomy.landmarks.eye
     y, z = float(eye[1]), float(eye[2])
@@ -102,11 +104,15 @@ def hair_pieces(wearer: Wearer, hair: Hair, rng: np.random.Generator) -> list[Pi
     if hair.style == "bun":
         high = 0.085 if hair.parting > 0 else 0.03
         start, end = torch.tensor([0.0, y + 0.185, z + high + 0.042]), torch.tensor([0.0, y + 0.195, z + high - 0.042])
-        pieces.append(_tube(wearer, solid, start, end, lambda t: 0.045 * torch.sin(torch.pi * t.clamp(0.02, 0.98)).sqrt(), 0.0))
+        pieces.append(
+            _tube(wearer, solid, start, end, lambda t: 0.045 * torch.sin(torch.pi * t.clamp(0.02, 0.98)).sqrt(), 0.0)
+        )
     if hair.style == "ponytail":
         start, end = torch.tensor([0.0, y + 0.175, z + 0.075]), torch.tensor([0.0, y + 0.235, z - 0.2])
         pieces.append(
-            _tube(wearer, solid, start, end, lambda t: 0.006 + 0.034 * torch.sin(torch.pi * t.clamp(0, 0.97) ** 0.6), 0.35)
+            _tube(
+                wearer, solid, start, end, lambda t: 0.006 + 0.034 * torch.sin(torch.pi * t.clamp(0, 0.97) ** 0.6), 0.35
+            )
         )
     return pieces
 
@@ -124,8 +130,7 @@ def _cap(wearer: Wearer, hair: Hair, strands: Strands, rng: np.random.Generator)
     body, where = anatomy.body, anatomy.skin_canonical
     skin = body.faces[~body.is_eye]
     head = where.head_share > 0.3
-    smoother = region_smoother(skin, head)
-    smooth = smoother.laplace(wearer.rest, 4)
+    smooth = anatomy.head_smoother.laplace(wearer.rest, 4)
     normals = vertex_normals(smooth, skin)
     field = hairline(anatomy, where, hair)
     eye = anatomy.landmarks.eye

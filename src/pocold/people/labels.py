@@ -62,7 +62,14 @@ def _vertex_values(anatomy: Anatomy) -> Tensor:
     # The seam over the shoulders lies further back than at the waist, so that the front shows no part of the back.
     over_shoulder = ((where.z - 0.55) / 0.1).clamp(0, 1) * ((where.x.abs() - 0.03) / 0.04).clamp(0.4, 1)
     back = where.y - anatomy.spine_y - 0.05 * over_shoulder
-    columns = [shares, torso, anatomy.arm_offset[:, :2], anatomy.leg_offset[:, :2], where.x.abs()[:, None], back[:, None]]
+    columns = [
+        shares,
+        torso,
+        anatomy.arm_offset[:, :2],
+        anatomy.leg_offset[:, :2],
+        where.x.abs()[:, None],
+        back[:, None],
+    ]
     columns += [where.position[:, 1:], where.arm[:, None], where.leg[:, None], where.x[:, None]]
     return torch.cat(columns, 1)
 
@@ -131,8 +138,8 @@ def densepose_of(fragments: Fragments, size: tuple[int, int], batch: int) -> lis
     and then exchanged by DensePose's symmetry, which makes the map of a mirrored scene the flipped map.
     """
     chart = load_chart()
-    corners = load_anatomy().body.faces[fragments.triangle.cpu()]
-    values = (chart.values[corners] * fragments.barycentric.cpu()[..., None]).sum(1)
+    fragments = fragments.cpu()
+    values = fragments.interpolate(chart.values, load_anatomy().body.faces[fragments.triangle])
     part = _left_parts(values)
     scale = chart.scale[part]
     uv = ((_raw_uv(values, part) - scale[:, 0::2]) / scale[:, 1::2]).clamp(0, 1)
@@ -141,7 +148,7 @@ def densepose_of(fragments: Fragments, size: tuple[int, int], batch: int) -> lis
     part = torch.where(right, torch.from_numpy(MIRRORED_LABEL)[part].long(), part)
     labels = torch.zeros(batch, *size, dtype=torch.uint8)
     maps = torch.zeros(batch, *size, 2)
-    place = (fragments.picture.cpu(), fragments.row.cpu(), fragments.column.cpu())
+    place = (fragments.picture, fragments.row, fragments.column)
     labels[place] = part.to(torch.uint8)
     maps[place] = torch.where(flips, 1 - uv, uv)
     return [DensePose(labels[i].numpy(), maps[i].permute(2, 0, 1).numpy()) for i in range(batch)]

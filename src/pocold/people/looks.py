@@ -86,15 +86,19 @@ def random_look(rng: np.random.Generator) -> Look:
     shape, african, asian = _random_shape(rng, woman)
     depth = float(np.clip(african * 0.9 + asian * 0.34 + (1 - african - asian) * 0.14 + rng.normal() * 0.08, 0, 1))
     hair = _random_hair(rng, woman, shape.age, depth)
+    eyes = _IRIS[int(rng.choice(3, p=[0.85, 0.09, 0.06] if depth > 0.4 else [0.5, 0.3, 0.2]))]
     face = Face(
-        skin_tone(depth), jitter(_IRIS[int(rng.choice(3, p=[0.85, 0.09, 0.06] if depth > 0.4 else [0.5, 0.3, 0.2]))], rng),
+        skin_tone(depth), jitter(eyes, rng),
         _LIPS[int(rng.integers(len(_LIPS)))], _number(rng, 0.2, 0.9) if woman else 0.0,
         _number(rng, 0.0034, 0.0046) if woman else _number(rng, 0.0044, 0.0062),
         0.0 if woman or rng.uniform() < 0.5 else float(rng.choice([0.25, 0.4, 0.8])),
         _number(rng, 0, 1) if depth < 0.25 and rng.uniform() < 0.25 else 0.0,
     )  # fmt: skip
     palette = random_palette(rng)
-    outfit = _pick(rng, {"trousers": 0.46, "shorts": 0.1, "skirt": 0.2, "dress": 0.24} if woman else {"trousers": 0.78, "shorts": 0.22})
+    outfit = _pick(
+        rng,
+        {"trousers": 0.46, "shorts": 0.1, "skirt": 0.2, "dress": 0.24} if woman else {"trousers": 0.78, "shorts": 0.22},
+    )
     top = _random_top(rng, palette, woman, outfit)
     bottom = _random_bottom(rng, palette, woman, outfit, top)
     jacket = None
@@ -104,7 +108,9 @@ def random_look(rng: np.random.Generator) -> Look:
     socks = None
     bare_ankle = isinstance(bottom, Skirt) or bottom.length < 1.8
     if shoes.kind in ("sneaker", "hightop") and bare_ankle and rng.uniform() < 0.65:
-        socks = Socks((0.93, 0.93, 0.92) if rng.uniform() < 0.7 else palette.dark, float(rng.choice([1.86, 1.72, 1.55])))
+        socks = Socks(
+            (0.93, 0.93, 0.92) if rng.uniform() < 0.7 else palette.dark, float(rng.choice([1.86, 1.72, 1.55]))
+        )
     return Look(shape, face, hair, top, bottom, shoes, jacket, socks, outfit == "dress", int(rng.integers(2**31)))
 
 
@@ -121,10 +127,30 @@ def _random_shape(rng: np.random.Generator, woman: bool) -> tuple[BodyShape, flo
 
 def _random_hair(rng: np.random.Generator, woman: bool, age: float, depth: float) -> Hair:
     if woman:
-        odds = {"long": 0.36, "bob": 0.16, "bun": 0.16, "ponytail": 0.17, "short": 0.05, "curly": 0.06, "afro": 0.12 if depth > 0.5 else 0.0}
+        odds = {
+            "long": 0.36,
+            "bob": 0.16,
+            "bun": 0.16,
+            "ponytail": 0.17,
+            "short": 0.05,
+            "curly": 0.06,
+            "afro": 0.12 if depth > 0.5 else 0.0,
+        }
     else:
-        odds = {"short": 0.34, "side": 0.22, "quiff": 0.16, "buzz": 0.14, "curly": 0.1, "bald": 0.04, "afro": 0.12 if depth > 0.5 else 0.0}
-    dark = np.array([0.3, 0.28, 0.22, 0.03, 0.0, 0.01, 0.0, 0.02]) if depth > 0.45 else np.array([0.12, 0.16, 0.22, 0.18, 0.14, 0.1, 0.06, 0.02])
+        odds = {
+            "short": 0.34,
+            "side": 0.22,
+            "quiff": 0.16,
+            "buzz": 0.14,
+            "curly": 0.1,
+            "bald": 0.04,
+            "afro": 0.12 if depth > 0.5 else 0.0,
+        }
+    dark = (
+        np.array([0.3, 0.28, 0.22, 0.03, 0.0, 0.01, 0.0, 0.02])
+        if depth > 0.45
+        else np.array([0.12, 0.16, 0.22, 0.18, 0.14, 0.1, 0.06, 0.02])
+    )
     dark[-1] += max(0.0, age - 0.75) * 4
     colour = _HAIR_COLOURS[int(rng.choice(len(dark), p=dark / dark.sum()))]
     return Hair(
@@ -133,7 +159,9 @@ def _random_hair(rng: np.random.Generator, woman: bool, age: float, depth: float
     )  # fmt: skip
 
 
-def _fabric(rng: np.random.Generator, odds: dict[str, float], colours: tuple[Colour, Colour, Colour], centre: float = 0.5) -> Fabric:
+def _fabric(
+    rng: np.random.Generator, odds: dict[str, float], colours: tuple[Colour, Colour, Colour], centre: float = 0.5
+) -> Fabric:
     pattern = _pick(rng, odds)
     if pattern == "denim":
         cloth = DENIMS[int(rng.integers(len(DENIMS)))]
@@ -152,7 +180,16 @@ def _random_top(rng: np.random.Generator, palette: Palette, woman: bool, outfit:
     kinds = {"tee": 0.36, "long": 0.2, "shirt": 0.2, "knit": 0.14, "tank": 0.1 if woman else 0.04}
     kind = _pick(rng, kinds)
     odds = {
-        "tee": {"solid": 0.3, "logo": 0.2, "letters": 0.14, "hstripe": 0.16, "heather": 0.08, "block": 0.06, "gradient": 0.03, "dots": 0.03},
+        "tee": {
+            "solid": 0.3,
+            "logo": 0.2,
+            "letters": 0.14,
+            "hstripe": 0.16,
+            "heather": 0.08,
+            "block": 0.06,
+            "gradient": 0.03,
+            "dots": 0.03,
+        },
         "long": {"solid": 0.35, "hstripe": 0.25, "heather": 0.15, "letters": 0.1, "floral": 0.08, "block": 0.07},
         "shirt": {"solid": 0.4, "plaid": 0.25, "vstripe": 0.2, "denim": 0.06, "dots": 0.05, "floral": 0.04},
         "knit": {"knit": 0.5, "hstripe": 0.2, "heather": 0.2, "block": 0.1},
@@ -160,9 +197,29 @@ def _random_top(rng: np.random.Generator, palette: Palette, woman: bool, outfit:
     }[kind]
     if outfit == "dress":
         kind = _pick(rng, {"tee": 0.4, "long": 0.25, "tank": 0.35})
-        odds = {"solid": 0.32, "floral": 0.26, "dots": 0.14, "hstripe": 0.1, "plaid": 0.08, "gradient": 0.05, "heather": 0.05}
-    necks = {"crew": 0.55, "v": 0.2, "scoop": 0.12 if woman else 0.02, "boat": 0.08 if woman else 0.0, "turtle": 0.12 if kind in ("long", "knit") else 0.0}
-    sleeve = {"tee": _number(rng, 0.42, 0.66), "long": 1.93, "shirt": float(rng.choice([1.95, 1.95, 1.25, 0.6])), "knit": 1.95, "tank": -1.0}[kind]
+        odds = {
+            "solid": 0.32,
+            "floral": 0.26,
+            "dots": 0.14,
+            "hstripe": 0.1,
+            "plaid": 0.08,
+            "gradient": 0.05,
+            "heather": 0.05,
+        }
+    necks = {
+        "crew": 0.55,
+        "v": 0.2,
+        "scoop": 0.12 if woman else 0.02,
+        "boat": 0.08 if woman else 0.0,
+        "turtle": 0.12 if kind in ("long", "knit") else 0.0,
+    }
+    sleeve = {
+        "tee": _number(rng, 0.42, 0.66),
+        "long": 1.93,
+        "shirt": float(rng.choice([1.95, 1.95, 1.25, 0.6])),
+        "knit": 1.95,
+        "tank": -1.0,
+    }[kind]
     if kind == "long" and rng.uniform() < 0.25:
         sleeve = _number(rng, 1.2, 1.45)
     neckline = "shirt" if kind == "shirt" else "scoop" if kind == "tank" else _pick(rng, necks)
@@ -177,7 +234,12 @@ def _random_bottom(rng: np.random.Generator, palette: Palette, woman: bool, outf
     quiet = {"solid": 0.62, "denim": 0.3, "plaid": 0.04, "vstripe": 0.04}
     busy = {"solid": 0.5, "plaid": 0.14, "floral": 0.1, "dots": 0.08, "denim": 0.14, "vstripe": 0.04}
     if outfit == "dress":
-        return Skirt(top.fabric, float(rng.choice([0.55, 0.7, 0.9, 1.2, 1.7], p=[0.16, 0.26, 0.28, 0.16, 0.14])), _number(rng, 0.1, 0.5), int(rng.integers(7, 12)))
+        return Skirt(
+            top.fabric,
+            float(rng.choice([0.55, 0.7, 0.9, 1.2, 1.7], p=[0.16, 0.26, 0.28, 0.16, 0.14])),
+            _number(rng, 0.1, 0.5),
+            int(rng.integers(7, 12)),
+        )
     if outfit == "skirt":
         odds = busy if top.fabric.pattern in ("solid", "knit", "heather") else quiet
         flare = 0.0 if rng.uniform() < 0.25 else _number(rng, 0.15, 0.55)
@@ -187,7 +249,12 @@ def _random_bottom(rng: np.random.Generator, palette: Palette, woman: bool, outf
     if outfit == "shorts":
         length = float(rng.choice([0.38, 0.55, 0.8])) if woman else float(rng.choice([0.7, 0.88]))
         return Trousers(_fabric(rng, quiet, plain), length, "straight" if length < 0.6 else "wide", belt=belt)
-    cut = _pick(rng, {"slim": 0.3, "straight": 0.42, "wide": 0.18, "flared": 0.1} if woman else {"slim": 0.3, "straight": 0.6, "wide": 0.1})
+    cut = _pick(
+        rng,
+        {"slim": 0.3, "straight": 0.42, "wide": 0.18, "flared": 0.1}
+        if woman
+        else {"slim": 0.3, "straight": 0.6, "wide": 0.1},
+    )
     length = float(rng.choice([1.99, 1.9, 1.75], p=[0.62, 0.26, 0.12])) if cut != "flared" else 2.02
     return Trousers(_fabric(rng, {**quiet, "denim": 0.42}, plain), length, cut, belt=belt)
 
@@ -207,7 +274,11 @@ def _random_shoes(rng: np.random.Generator, palette: Palette, woman: bool, outfi
     kind = _pick(rng, kinds)
     white, black = (0.93, 0.93, 0.92), (0.08, 0.08, 0.085)
     if kind in ("sneaker", "hightop"):
-        colour = white if rng.uniform() < 0.45 else jitter((palette.dark, palette.neutral, palette.contrast)[int(rng.integers(3))], rng)
+        colour = (
+            white
+            if rng.uniform() < 0.45
+            else jitter((palette.dark, palette.neutral, palette.contrast)[int(rng.integers(3))], rng)
+        )
         trim = white if luminance(colour) < 0.6 else palette.dark
         return Shoes(kind, colour, white if rng.uniform() < 0.8 else black, trim, _number(rng, 0.02, 0.032))
     leathers: tuple[Colour, ...] = (black, (0.25, 0.15, 0.1), (0.42, 0.27, 0.17), (0.75, 0.66, 0.55), palette.dark)

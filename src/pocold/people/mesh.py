@@ -28,7 +28,8 @@ def _edges(triangles: Tensor) -> Tensor:
 def boundary_vertices(triangles: Tensor, count: int) -> Tensor:
     """Bool ``(count,)``: vertices on an edge that only one triangle has."""
     edges = _edges(triangles)
-    _, inverse, uses = torch.unique(edges.sort(1).values, dim=0, return_inverse=True, return_counts=True)
+    keys = edges.amin(1) * count + edges.amax(1)
+    _, inverse, uses = torch.unique(keys, return_inverse=True, return_counts=True)
     marked = torch.zeros(count, dtype=torch.bool)
     marked[edges[uses[inverse] == 1].flatten()] = True
     return marked
@@ -45,7 +46,9 @@ class Smoother:
     @classmethod
     def of(cls, triangles: Tensor, count: int) -> "Smoother":
         """For a mesh of ``count`` vertices of which only those in ``triangles`` move."""
-        edges = torch.unique(torch.cat([_edges(triangles), _edges(triangles).flip(1)]), dim=0)
+        both = torch.cat([_edges(triangles), _edges(triangles).flip(1)])
+        keys = torch.unique(both[:, 0] * count + both[:, 1])
+        edges = torch.stack([keys // count, keys % count], 1)
         degree = torch.zeros(count).index_add_(0, edges[:, 0], torch.ones(len(edges))).clamp(min=1)
         inner = torch.zeros(count, dtype=torch.bool)
         inner[triangles.flatten()] = True

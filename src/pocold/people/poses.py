@@ -94,7 +94,11 @@ LEGS: dict[str, tuple[Leg, Leg]] = {  # left, right
 
 
 def _make(
-    arms: str | tuple[str, str], legs: str, spine: Vector = (0, 0, 0), head: Vector = (0, 0, 0), body: Vector = (0, 0, 0)
+    arms: str | tuple[str, str],
+    legs: str,
+    spine: Vector = (0, 0, 0),
+    head: Vector = (0, 0, 0),
+    body: Vector = (0, 0, 0),
 ) -> Pose:
     left, right = (arms, arms) if isinstance(arms, str) else arms
     seated = legs in ("sit", "sit-crossed")
@@ -243,7 +247,7 @@ def _slerp(a: Vector, b: Vector, t: float) -> Vector:
     if angle < 1e-6:
         return a
     if angle > math.pi - 1e-3:  # opposite directions: go over the front
-        v = v + [0, 0.02, 0]
+        v = v + np.array([0, 0.02, 0])
     x, y, z = (math.sin((1 - t) * angle) * u + math.sin(t * angle) * v) / math.sin(min(angle, math.pi - 1e-3))
     return float(x), float(y), float(z)
 
@@ -263,7 +267,11 @@ def _stride(phase: float) -> Pose:
     def leg(angle: float) -> Leg:
         thigh = 4 + 21 * math.cos(angle)
         # the knee bends most while the leg swings forward, and a little as the weight comes on
-        bend = 6 + 48 * max(0.0, -math.sin(angle)) ** 2 * (0.55 + 0.45 * math.cos(angle + 0.6)) + 8 * max(0.0, math.sin(angle))
+        bend = (
+            6
+            + 48 * max(0.0, -math.sin(angle)) ** 2 * (0.55 + 0.45 * math.cos(angle + 0.6))
+            + 8 * max(0.0, math.sin(angle))
+        )
         push = max(0.0, math.cos(angle + math.pi * 0.8))
         return Leg(3, thigh, thigh - bend, 4, tiptoe=34 * push)
 
@@ -339,7 +347,9 @@ def _draw_pose(rng: np.random.Generator, calm: bool) -> Pose:
 
     def arm(name: str) -> Arm:
         preset = ARMS[name]
-        upper, lower = (np.array(d) / np.linalg.norm(d) + rng.normal(size=3) * 0.08 for d in (preset.upper, preset.lower))
+        upper, lower = (
+            np.array(d) / np.linalg.norm(d) + rng.normal(size=3) * 0.08 for d in (preset.upper, preset.lower)
+        )
         return replace(
             preset, upper=(upper[0], upper[1], upper[2]), lower=(lower[0], lower[1], lower[2]),
             twist=preset.twist + rng.normal() * 8, curl=max(0.0, preset.curl + rng.normal() * 6),

@@ -6,6 +6,7 @@ Legend: B pictures, V vertices, T triangles, L layers, H W picture size, N fragm
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 _NOTHING = 2**62
@@ -35,6 +36,14 @@ class Fragments:
 
     def __len__(self) -> int:
         return len(self.triangle)
+
+    def interpolate(self, values: Tensor, corners: Tensor) -> Tensor:
+        """Vertex values ``(V, C)`` at the fragments, ``(N, C)``; ``corners`` ``(N, 3)`` are their triangles' vertices."""
+        return F.embedding_bag(corners, values, per_sample_weights=self.barycentric, mode="sum")
+
+    def cpu(self) -> "Fragments":
+        """The same on the CPU."""
+        return Fragments(*(getattr(self, name).cpu() for name in self.__dataclass_fields__))
 
     def select(self, which: Tensor) -> "Fragments":
         """Some of the fragments, by index or mask."""
@@ -90,67 +99,61 @@ def rasterize(
 
     candidates = wanted.nonzero()[:, 0]
     longest = extent[candidates].amax(1)
-    buffer = torch.full((batch * num_layers * height * width,), _NOTHING, dtype=torch.int64, device=points.device)
-    scene = _Scene(
-        corners[:, 0], edge1, edge2, double_area, 1 / corner_depth, low, high,
-        None if bias is None else bias.repeat(batch),
-    )  # fmt: skip
     plane = torch.arange(batch, device=points.device).repeat_interleave(len(triangles)) * num_layers
     if layer is not None:
         plane = plane + layer.repeat(batch)
+    # weights of corners 1 and 2 at (x, y): edges over the area, one row per corner
+    slopes = torch.stack([edge2[:, 1], -edge2[:, 0], -edge1[:, 1], edge1[:, 0]], 1) / double_area[:, None]
+    scene = _Scene(
+        corners[:, 0], slopes, 1 / corner_depth, low, high, plane, None if bias is None else bias.repeat(batch)
+    )
+    buffer = torch.full((batch * num_layers * height * width,), _NOTHING, dtype=torch.int64, device=points.device)
     smaller = 0
     for side in [2, 4, 8, 16, 32, 64, max(height, width, 65)]:
         chosen = candidates[(longest > smaller) & (longest <= side)]
         smaller = side
         for part in chosen.split(max(1, _TESTS_AT_ONCE // side**2)):
-            _draw(buffer, scene, part, side, plane, size)
+            _draw(buffer, scene, part, side, size)
     return _fragments(buffer, scene, len(triangles), num_layers, size)
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """Per triangle of all pictures: first corner, edges, twice the signed area, 1/depth of corners, pixel box, bias."""
+    """Per triangle of all pictures: first corner, slopes of the weights, 1/depth of corners, pixel box, plane, bias."""
 
     origin: Tensor
-    edge1: Tensor
-    edge2: Tensor
-    double_area: Tensor
+    slopes: Tensor
     inverse_depth: Tensor
     low: Tensor
     high: Tensor
+    plane: Tensor
     bias: Tensor | None
 
-    def barycentric(self, which: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Screen-space weights of corners 1 and 2 at pixel centres; ``x``, ``y`` broadcast against ``which``."""
-        shape = (-1,) + (1,) * (x.dim() - 1)
-        dx = x + 0.5 - self.origin[which, 0].view(shape)
-        dy = y + 0.5 - self.origin[which, 1].view(shape)
-        area = self.double_area[which].view(shape)
-        b1 = (dx * self.edge2[which, 1].view(shape) - dy * self.edge2[which, 0].view(shape)) / area
-        b2 = (dy * self.edge1[which, 0].view(shape) - dx * self.edge1[which, 1].view(shape)) / area
-        return b1, b2
 
-
-def _draw(buffer: Tensor, scene: _Scene, which: Tensor, side: int, plane: Tensor, size: tuple[int, int]) -> None:
+def _draw(buffer: Tensor, scene: _Scene, which: Tensor, side: int, size: tuple[int, int]) -> None:
     """Test ``side`` x ``side`` pixels per triangle and keep the smallest (depth, triangle) key per pixel."""
     height, width = size
     offset = torch.arange(side, device=buffer.device)
-    low, high = scene.low[which], scene.high[which]
-    x, y = torch.broadcast_tensors(low[:, 0, None, None] + offset, low[:, 1, None, None] + offset[:, None])
-    b1, b2 = scene.barycentric(which, x, y)
-    inside = (b1 >= 0) & (b2 >= 0) & (b1 + b2 <= 1)
-    inside &= (x <= high[:, 0, None, None]) & (y <= high[:, 1, None, None])
+    low, high, origin, slopes = scene.low[which], scene.high[which], scene.origin[which], scene.slopes[which]
+    x, y = low[:, :1] + offset, low[:, 1:] + offset  # (T, side)
+    dx, dy = x + 0.5 - origin[:, :1], y + 0.5 - origin[:, 1:]
+    beyond = torch.where(x > high[:, :1], -4.0, 0.0), torch.where(y > high[:, 1:], -4.0, 0.0)
+    # the weights are sums of a term per column and one per row; far outside the box they are pushed below zero
+    b1 = (dx * slopes[:, :1])[:, None] + (dy * slopes[:, 1:2])[:, :, None]
+    b2 = (dx * slopes[:, 2:3])[:, None] + (dy * slopes[:, 3:])[:, :, None]
+    outside = beyond[0][:, None] + beyond[1][:, :, None]
+    inside = (torch.minimum(b1, b2) + outside >= 0) & (b1 + b2 <= 1)
     hits = inside.flatten().nonzero()[:, 0]
-    owner = hits // side**2
+    owner, cell = hits // side**2, hits % side**2
     w1, w2 = b1.flatten()[hits], b2.flatten()[hits]
-    inverse = scene.inverse_depth[which][owner]
-    depth = 1 / ((1 - w1 - w2) * inverse[:, 0] + w1 * inverse[:, 1] + w2 * inverse[:, 2])
     triangle = which[owner]
+    inverse = scene.inverse_depth[triangle]
+    depth = 1 / ((1 - w1 - w2) * inverse[:, 0] + w1 * inverse[:, 1] + w2 * inverse[:, 2])
     if scene.bias is not None:
         depth = (depth + scene.bias[triangle]).clamp(min=0)
     key = ((depth * _DEPTH_STEPS).long() << 32) | triangle
-    pixel = (plane[triangle] * height + y.flatten()[hits]) * width + x.flatten()[hits]
-    buffer.scatter_reduce_(0, pixel, key, "amin")
+    row, column = low[owner, 1] + cell // side, low[owner, 0] + cell % side
+    buffer.scatter_reduce_(0, (scene.plane[triangle] * height + row) * width + column, key, "amin")
 
 
 def _fragments(buffer: Tensor, scene: _Scene, num_triangles: int, num_layers: int, size: tuple[int, int]) -> Fragments:
@@ -159,7 +162,9 @@ def _fragments(buffer: Tensor, scene: _Scene, num_triangles: int, num_layers: in
     owner = buffer[covered] & 0xFFFFFFFF
     column, row = covered % width, covered // width % height
     plane = covered // (height * width)
-    b1, b2 = scene.barycentric(owner, column, row)
+    offset = torch.stack([column, row], 1) + 0.5 - scene.origin[owner]
+    slopes = scene.slopes[owner]
+    b1, b2 = (offset * slopes[:, :2]).sum(1), (offset * slopes[:, 2:]).sum(1)
     weights = torch.stack([1 - b1 - b2, b1, b2], 1) * scene.inverse_depth[owner]
     total = weights.sum(1, keepdim=True)
     return Fragments(

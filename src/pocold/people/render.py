@@ -3,7 +3,7 @@
 Legend: B shots, P vertices and T triangles of the figure, N fragments, H W picture size, h w supersampled size.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pocold.densepose import DensePose
-from pocold.people.anatomy import Canonical, load_anatomy
+from pocold.people.anatomy import Canonical
 from pocold.people.body import AVERAGE, BodyShape, skin
 from pocold.people.camera import Camera, Lens, check_size, frame_person
 from pocold.people.dressing import dress
@@ -25,7 +25,7 @@ from pocold.people.raster import Fragments, rasterize
 from pocold.people.shading import ShadowMap, floor_shadow, illuminate, occlusion, relief
 from pocold.people.skeleton import Pose, bone_transforms
 from pocold.people.studio import Backdrop, Shoot, draw_backdrop, expose, random_backdrop, random_shoot
-from pocold.people.surface import CLASS_ID, CLASSES, Surface
+from pocold.people.surface import CLASS_ID, Surface
 
 
 @dataclass(frozen=True)
@@ -256,6 +256,8 @@ def _paint(stage: _Stage, supersample: int) -> tuple[list[np.ndarray], list[np.n
         points, depth, figure.triangles, cameras[0].size, two_sided=figure.two_sided, layer=figure.layer, num_layers=2,
         bias=figure.bias,
     )  # fmt: skip
+    # by piece, so that each material sees one slice
+    fragments = fragments.select(torch.argsort(figure.piece_of[fragments.triangle], stable=True))
     painted = _Painted.of(stage, fragments, vertices, points, cameras)
     shadow = ShadowMap.of(vertices, figure.triangles, figure.two_sided, shoot.light)
     lit = shadow.lit(painted.position, fragments.picture, shoot.light.softness)
@@ -273,13 +275,14 @@ def _paint(stage: _Stage, supersample: int) -> tuple[list[np.ndarray], list[np.n
         kind[place] = torch.where(share[:, 0] > 0.5, painted.garment[chosen], kind[place])
     small = F.avg_pool2d(canvas.permute(0, 3, 1, 2), supersample)
     darkening = floor_shadow(vertices, shadow, stage.cameras, size)
-    images = []
+    images: list[np.ndarray] = []
     for b, shot in enumerate(stage.shots):
         background = draw_backdrop(shot.backdrop or shoot.backdrop, size, _horizon(stage.cameras[b])).to(colour.device)
         background = background * (1 - darkening[b])
         picture = small[b, :3] + (1 - small[b, 3:]) * background
         images.append(expose(picture, shoot.film, np.random.default_rng(shot.seed)))
-    return images, list(_most_frequent(kind, supersample).to(torch.uint8).cpu().numpy())
+    garments = _most_frequent(kind, supersample).to(torch.uint8).cpu().numpy()
+    return images, list(garments)
 
 
 def _horizon(camera: Camera) -> float:
@@ -291,8 +294,9 @@ def _horizon(camera: Camera) -> float:
 
 def _most_frequent(kind: Tensor, side: int) -> Tensor:
     """The class most samples of each pixel have: ``(B, h, w)`` to ``(B, H, W)``."""
-    votes = F.one_hot(kind, len(CLASSES)).permute(0, 3, 1, 2).to(torch.float32)
-    return F.avg_pool2d(votes, side).argmax(1)
+    samples = kind.unfold(1, side, side).unfold(2, side, side).flatten(3)  # (B, H, W, samples)
+    votes = (samples[..., None] == samples[..., None, :]).sum(-1)
+    return samples.gather(3, votes.argmax(3, keepdim=True))[..., 0]
 
 
 @dataclass(frozen=True)
@@ -316,29 +320,28 @@ class _Painted:
         figure = stage.person.figure
         batch, (height, width) = len(cameras), cameras[0].size
         corners = figure.triangles[fragments.triangle]
-        weights = fragments.barycentric[..., None]
-        attributes = (figure.attributes[corners] * weights).sum(1)
+        attributes = fragments.interpolate(figure.attributes, corners)
         vectors = torch.cat([vertex_normals(vertices, figure.triangles), vertices], -1)
-        vectors = (vectors[fragments.picture[:, None], corners] * weights).sum(1)
+        corners = corners + fragments.picture[:, None] * len(figure.vertices)
+        vectors = fragments.interpolate(vectors.flatten(0, 1), corners)
         normals, position = F.normalize(vectors[:, :3], dim=1), vectors[:, 3:]
-        away = _facing_away(points, figure.triangles)[fragments.picture, fragments.triangle]
+        away = _facing_away(points, figure.triangles)
+        away = away.flatten()[fragments.picture * len(figure.triangles) + fragments.triangle]
         normals = torch.where(away[:, None], -normals, normals)
 
         piece = figure.piece_of[fragments.triangle]
         sway = torch.stack([_sway(shot.seed) for shot in stage.shots]).to(normals.device)[fragments.picture]
-        colour, relief_height = torch.zeros_like(normals), torch.zeros_like(normals[:, 0])
-        gloss, alpha = torch.zeros_like(relief_height), torch.ones_like(relief_height)
-        garment = torch.zeros_like(piece)
-        for number, part in enumerate(figure.pieces):
-            chosen = (piece == number).nonzero()[:, 0]
-            if not len(chosen):
-                continue
-            own = attributes[chosen]
-            shade = part.material(Surface(Canonical(own[:, :10]), own[:, 10], away[chosen], own[:, 11], sway[chosen]))
-            colour[chosen], relief_height[chosen], gloss[chosen] = shade.colour, shade.height, shade.gloss
-            garment[chosen] = part.garment if shade.garment is None else shade.garment
+        colour, relief_height = torch.empty_like(normals), torch.empty_like(normals[:, 0])
+        gloss, alpha = torch.empty_like(relief_height), torch.ones_like(relief_height)
+        garment = torch.empty_like(piece)
+        ends = torch.bincount(piece, minlength=len(figure.pieces)).cumsum(0).tolist()
+        for part, start, end in zip(figure.pieces, [0, *ends], ends, strict=False):
+            own, at = attributes[start:end], slice(start, end)
+            shade = part.material(Surface(Canonical(own[:, :10]), own[:, 10], away[at], own[:, 11], sway[at]))
+            colour[at], relief_height[at], gloss[at] = shade.colour, shade.height, shade.gloss
+            garment[at] = part.garment if shade.garment is None else shade.garment
             if shade.alpha is not None and part.layer == SOFT:
-                alpha[chosen] = shade.alpha
+                alpha[at] = shade.alpha
 
         order = torch.arange(len(fragments), device=normals.device)
         index = torch.full((batch, height + 2, width + 2), -1, dtype=torch.int64, device=normals.device)

@@ -19,7 +19,9 @@ _SHADOW_SIDE = 176
 _TAPS = ((0.0, 0.0), (1.0, 0.2), (-0.6, 0.8), (-0.9, -0.4), (0.3, -1.0), (0.6, 0.9), (-0.2, 0.35), (0.1, -0.45))
 
 
-def relief(normals: Tensor, height: Tensor, fragments: Fragments, piece: Tensor, index: Tensor, cameras: list[Camera]) -> Tensor:
+def relief(
+    normals: Tensor, height: Tensor, fragments: Fragments, piece: Tensor, index: Tensor, cameras: list[Camera]
+) -> Tensor:
     """Bend normals ``(N, 3)`` by a height field ``(N,)``, compared with neighbouring pixels of the same piece.
 
     Args:
@@ -190,7 +192,9 @@ def _floor_points(camera: Camera, rows: int, columns: int, like: Tensor) -> tupl
         (torch.arange(rows, device=like.device) + 0.5) * height / rows,
         (torch.arange(columns, device=like.device) + 0.5) * width / columns, indexing="ij",
     )  # fmt: skip
-    ray = torch.stack([(x - width / 2) / camera.focal, torch.ones_like(x), -(y - height / 2) / camera.focal], -1).view(-1, 3)
+    ray = torch.stack([(x - width / 2) / camera.focal, torch.ones_like(x), -(y - height / 2) / camera.focal], -1).view(
+        -1, 3
+    )
     eye = like.new_tensor([0.0, -camera.distance, 0.0])
     origin, up = _floor_frame(camera, like)
     slope = ray @ up

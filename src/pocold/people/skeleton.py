@@ -102,9 +102,7 @@ def smallest_rotation(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 def _turn(angles: Vector, share: float = 1.0) -> np.ndarray:
     """Lean forward, turn left, bend left, each by a share of its angle."""
     lean, turn, bend = angles
-    return (
-        rotation((0, 0, 1), turn * share) @ rotation((1, 0, 0), lean * share) @ rotation((0, 1, 0), bend * share)
-    )
+    return rotation((0, 0, 1), turn * share) @ rotation((1, 0, 0), lean * share) @ rotation((0, 1, 0), bend * share)
 
 
 def _leg_direction(spread: float, swing: float, side: float) -> np.ndarray:
@@ -126,7 +124,9 @@ def bone_rotations(pose: Pose, body: Body, heads: np.ndarray) -> dict[str, np.nd
     chest = whole @ step @ step @ step @ step
     for bone in ("neck01", "neck02", "head"):
         turns[bone] = _turn(pose.head, 1 / 3)
-    for (suffix, side), arm, leg in zip(SIDES, (pose.left_arm, pose.right_arm), (pose.left_leg, pose.right_leg), strict=True):
+    for (suffix, side), arm, leg in zip(
+        SIDES, (pose.left_arm, pose.right_arm), (pose.left_leg, pose.right_leg), strict=True
+    ):
         _pose_arm(turns, arm, chest, suffix, side, head_of)
         _pose_leg(turns, leg, whole, suffix, side, head_of)
     return turns

@@ -86,12 +86,16 @@ class Skin:
             spots = smoothstep(self._pores(where.position), 1.2, 1.8) * bump(up, -0.025, 0.025) * front
             colour = colour * (1 - 0.25 * face.freckles * spots)[:, None]
         if face.beard:
-            jaw = smoothstep(-0.047 - up + 0.3 * (x - 0.028).clamp(min=0), -0.006, 0.008) * smoothstep(up, -0.13, -0.112)
+            jaw = smoothstep(-0.047 - up + 0.3 * (x - 0.028).clamp(min=0), -0.006, 0.008) * smoothstep(
+                up, -0.13, -0.112
+            )
             jaw = jaw * smoothstep(back, 0.09, 0.065) * on_head * (1 - lips)
             grain = (0.9 + 0.08 * self._strand(where.position)).clamp(0, 1.1)
             colour = mix(colour, (hair_colour * 0.85).expand_as(colour), (face.beard * jaw * grain).clamp(0, 0.92))
         if self._hair.style != "bald":
-            scalp = smoothstep(hairline(self._anatomy, where, self._hair) + 0.002 * self._strand(where.position), -0.002, 0.012)
+            scalp = smoothstep(
+                hairline(self._anatomy, where, self._hair) + 0.002 * self._strand(where.position), -0.002, 0.012
+            )
             colour = mix(colour, (hair_colour * 0.8).expand_as(colour), 0.85 * scalp)
         garment = torch.full_like(x, CLASS_ID["skin"], dtype=torch.int64)
         garment[on_head & (back < 0.1) & (up > -0.125)] = CLASS_ID["face"]
@@ -113,6 +117,8 @@ class Eyes:
         white = torch.tensor([0.88, 0.86, 0.84], device=radius.device).expand(len(radius), 3)
         shadow = smoothstep(where.z - float(eye[2]), 0.009, 0.0)
         colour = white * (0.72 + 0.28 * shadow)[:, None]
-        colour = mix(colour, torch.tensor(self.iris, device=radius.device).expand_as(white), smoothstep(radius, 0.0072, 0.0058))
+        colour = mix(
+            colour, torch.tensor(self.iris, device=radius.device).expand_as(white), smoothstep(radius, 0.0072, 0.0058)
+        )
         colour = mix(colour, torch.full_like(white, 0.03), smoothstep(radius, 0.0036, 0.0026))
         return Shade(colour, torch.zeros_like(radius), torch.full_like(radius, 0.6))

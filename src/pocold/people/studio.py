@@ -4,7 +4,7 @@ Legend: H W picture size.
 """
 
 import colorsys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -78,7 +78,7 @@ class Shoot:
 
     light: Light = Light()
     backdrop: Backdrop = Backdrop()
-    lens: Lens = Lens()
+    lens: Lens = field(default_factory=Lens)
     film: Film = Film()
 
 
@@ -108,7 +108,8 @@ def random_shoot(rng: np.random.Generator) -> Shoot:
     side = -1.0 if rng.uniform() < 0.5 else 1.0
     light = Light(
         side * float(rng.uniform(15, 60)), float(rng.uniform(32, 60)), float(rng.uniform(0.5, 0.72)),
-        float(rng.uniform(0.12, 0.24)), float(rng.uniform(0.38, 0.5)), float(rng.normal() * 0.4), float(rng.uniform(1.2, 2.6)),
+        float(rng.uniform(0.12, 0.24)), float(rng.uniform(0.38, 0.5)), float(rng.normal() * 0.4),
+        float(rng.uniform(1.2, 2.6)),
     )  # fmt: skip
     lens = Lens(float(rng.uniform(4.2, 6.5)), float(rng.uniform(-0.15, 0.45)), float(rng.uniform(0.03, 0.07)))
     gains = 1 + rng.normal(size=3) * 0.018
@@ -154,7 +155,9 @@ def _clutter(picture: Tensor, rng: np.random.Generator, horizon: float) -> Tenso
     height, width = picture.shape[1:]
     small = F.interpolate(picture[None], size=(64, 48), mode="area")[0]
     for _ in range(int(rng.integers(4, 9))):
-        colour = torch.tensor(_soft_colour(rng.uniform(), rng.uniform(0.05, 0.4), rng.uniform(0.3, 0.9)), dtype=torch.float32)
+        colour = torch.tensor(
+            _soft_colour(rng.uniform(), rng.uniform(0.05, 0.4), rng.uniform(0.3, 0.9)), dtype=torch.float32
+        )
         left, bottom = int(rng.integers(-8, 44)), int(rng.uniform(0.4, 1.05) * horizon * 64)
         wide, tall = int(rng.integers(5, 22)), int(rng.integers(5, 30))
         box = small[:, max(0, bottom - tall) : max(0, bottom), max(0, left) : max(0, left + wide)]
@@ -163,7 +166,7 @@ def _clutter(picture: Tensor, rng: np.random.Generator, horizon: float) -> Tenso
     return F.interpolate(small, size=(height, width), mode="bilinear", align_corners=False)[0]
 
 
-def expose(picture: Tensor, film: Film, rng: np.random.Generator) -> Tensor:
+def expose(picture: Tensor, film: Film, rng: np.random.Generator) -> np.ndarray:
     """Camera effects on a finished picture.
 
     Args:
@@ -179,9 +182,9 @@ def expose(picture: Tensor, film: Film, rng: np.random.Generator) -> Tensor:
     sigma = film.blur * picture.shape[1] / 256
     if sigma > 0.05:
         side = float(np.exp(-0.5 / sigma**2))
-        kernel = torch.tensor([side, 1.0, side], device=picture.device) / (1 + 2 * side)
-        padded = F.pad(picture[:, None], [1, 1, 1, 1], mode="replicate")
-        picture = F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, 3)), kernel.view(1, 1, 3, 1))[:, 0]
+        wide = F.pad(picture[None], [1, 1, 1, 1], mode="replicate")[0]
+        wide = (wide[:, :, 1:-1] + side * (wide[:, :, 2:] + wide[:, :, :-2])) / (1 + 2 * side)
+        picture = (wide[:, 1:-1] + side * (wide[:, 2:] + wide[:, :-2])) / (1 + 2 * side)
     values = picture.permute(1, 2, 0).cpu().numpy()
     noise = rng.standard_normal(values.shape, dtype=np.float32) * np.float32(film.noise)
     return np.clip((values + noise) * 255 + 0.5, 0, 255).astype(np.uint8)

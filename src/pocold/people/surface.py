@@ -74,7 +74,12 @@ class SineField:
     """Smooth noise in space: a sum of sine waves with random directions; unit variance, any point, no tables."""
 
     def __init__(
-        self, rng: np.random.Generator, waves: int, low: float, high: float, stretch: tuple[float, float, float] = (1, 1, 1)
+        self,
+        rng: np.random.Generator,
+        waves: int,
+        low: float,
+        high: float,
+        stretch: tuple[float, float, float] = (1, 1, 1),
     ) -> None:
         """Frequencies from ``low`` to ``high`` per metre, multiplied by ``stretch`` along x, y, z."""
         direction = rng.normal(size=(waves, 3))
@@ -82,7 +87,9 @@ class SineField:
         frequency = np.exp(rng.uniform(np.log(low), np.log(high), (waves, 1)))
         amplitude = (low / frequency[:, 0]) ** 0.7
         amplitude *= np.sqrt(2) / np.linalg.norm(amplitude)
-        self._wave = torch.tensor(direction * frequency * 2 * np.pi * np.array(stretch), dtype=torch.float32).T.contiguous()
+        self._wave = torch.tensor(
+            direction * frequency * 2 * np.pi * np.array(stretch), dtype=torch.float32
+        ).T.contiguous()
         self._phase = torch.tensor(rng.uniform(0, 2 * np.pi, waves), dtype=torch.float32)
         self._amplitude = torch.tensor(amplitude, dtype=torch.float32)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from pocold.people import cuts
 from pocold.people.anatomy import load_anatomy
 from pocold.people.fabric import Colour, Fabric, Wrinkles, cloth_coordinates
-from pocold.people.figure import Piece, Wearer, region_smoother
+from pocold.people.figure import Piece, Wearer
 from pocold.people.surface import Shade, SineField, Surface, bump, mix, smoothstep
 
 
@@ -177,17 +177,25 @@ class Leather:
         where = surface.where
         height = where.z - self.floor
         device = height.device
-        upper, sole, trim = (torch.tensor(c, device=device) for c in (self.shoes.colour, self.shoes.sole, self.shoes.trim))
+        upper, sole, trim = (
+            torch.tensor(c, device=device) for c in (self.shoes.colour, self.shoes.sole, self.shoes.trim)
+        )
         colour = upper.expand(len(height), 3) * (1 + 0.03 * self.noise(where.position))[:, None]
         sporty = self.shoes.kind in ("sneaker", "hightop")
         middle = 1 - (surface.detail.abs() / 0.018).clamp(0, 1)
         if sporty:
-            tongue = smoothstep(where.y, -0.165, -0.145) * smoothstep(where.y, -0.03, -0.05) * smoothstep(height, 0.035, 0.045)
+            tongue = (
+                smoothstep(where.y, -0.165, -0.145)
+                * smoothstep(where.y, -0.03, -0.05)
+                * smoothstep(height, 0.035, 0.045)
+            )
             laces = tongue * smoothstep(middle, 0.0, 0.15) * smoothstep(torch.cos((where.y + where.z) * 420), 0.0, 0.5)
             colour = mix(colour, trim.expand_as(colour), laces)
             cap = smoothstep(where.y, -0.185, -0.195)
             colour = mix(colour, sole.expand_as(colour), 0.85 * cap * smoothstep(height, 0.045, 0.03))
-            side = smoothstep((where.y + 0.09 + 0.9 * (height - 0.04)).abs(), 0.012, 0.008) * (surface.detail.abs() > 0.022)
+            side = smoothstep((where.y + 0.09 + 0.9 * (height - 0.04)).abs(), 0.012, 0.008) * (
+                surface.detail.abs() > 0.022
+            )
             colour = mix(colour, trim.expand_as(colour), 0.9 * side * smoothstep(height, 0.02, 0.024))
         elif self.shoes.kind == "loafer":
             band = bump(where.y, -0.115, 0.012) * smoothstep(height, 0.02, 0.03)
@@ -234,7 +242,9 @@ def top_surface(wearer: Wearer, top: Top, extra: float = 0.0) -> Tensor:
     """Where a top lies, ``(V, 3)``: hanging from the chest, round sleeves, close to the body at the armpits."""
     where = wearer.canonical
     loose = top.loose
-    armpit = torch.linalg.norm(where.position * where.position.new_tensor([0, 1, 1]) - where.position.new_tensor([0, -0.01, 0.53]), dim=1)
+    armpit = torch.linalg.norm(
+        where.position * where.position.new_tensor([0, 1, 1]) - where.position.new_tensor([0, -0.01, 0.53]), dim=1
+    )
     armpit = torch.hypot(armpit, where.x.abs() - 0.17)
     neck = torch.hypot(where.x, where.z - 0.72)
     free = (0.35 + 0.65 * smoothstep(armpit, 0.03, 0.12)) * (0.4 + 0.6 * smoothstep(neck, 0.09, 0.2))
@@ -251,7 +261,12 @@ def top_surface(wearer: Wearer, top: Top, extra: float = 0.0) -> Tensor:
     return torch.lerp(points, _away_from(points, wearer.arm_axis, sleeve, wearer.arm_direction), round_share[:, None])
 
 
-_CUTS = {"slim": (0.0, 0.0, 0.004), "straight": (0.074, 0.066, 0.007), "wide": (0.098, 0.108, 0.01), "flared": (0.066, 0.112, 0.005)}
+_CUTS = {
+    "slim": (0.0, 0.0, 0.004),
+    "straight": (0.074, 0.066, 0.007),
+    "wide": (0.098, 0.108, 0.01),
+    "flared": (0.066, 0.112, 0.005),
+}
 
 
 def trousers_surface(wearer: Wearer, cut: str) -> Tensor:
@@ -269,8 +284,7 @@ def shoe_surface(wearer: Wearer, shoes: Shoes) -> Tensor:
     """Where shoes lie, ``(V, 3)``: a smoothed foot, flat below, with a sole that carries the person."""
     anatomy = wearer.anatomy
     where = wearer.canonical
-    foot = where.leg > 1.72
-    smooth = region_smoother(anatomy.body.tights, foot).taubin(wearer.rest, 6)
+    smooth = anatomy.foot_smoother.taubin(wearer.rest, 6)
     points = smooth + wearer.tights_normals * (0.005 if shoes.kind != "flat" else 0.003)
     height = where.z - anatomy.landmarks.floor
     near_floor = (1 - height / 0.032).clamp(0, 1)
