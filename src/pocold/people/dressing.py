@@ -10,6 +10,7 @@ from pocold.people.figure import Figure, Piece, Wearer
 from pocold.people.grids import Skirt, skirt_piece
 from pocold.people.hair import hair_pieces
 from pocold.people.looks import Look, Socks
+from pocold.people.seat import seat_piece
 from pocold.people.skin import Eyes, Skin
 from pocold.people.wardrobe import (
     Cloth,
@@ -52,6 +53,7 @@ def dress(look: Look, wearer: Wearer | None = None) -> Figure:
     pieces.append(shoes)
     pieces += _body(wearer, look, torch.maximum(covered, shoe_field), rng)
     pieces += hair_pieces(wearer, look.hair, rng)
+    pieces.append(seat_piece(len(wearer.heads)))
     return Figure.of(pieces)
 
 
@@ -77,7 +79,7 @@ def _top(wearer: Wearer, look: Look, top: Tensor, lower: Tensor, jacket: Tensor,
     field, covered = torch.minimum(top, cuts.MARGIN - jacket), jacket
     if style.tucked or look.dress:
         field, covered = torch.minimum(field, 0.02 - lower), torch.maximum(jacket, lower)
-    extra = 0.0 if style.tucked or look.dress else 0.006
+    extra = 0.0 if style.tucked or look.dress else 0.004
     cloth = Cloth(
         style.fabric, Wrinkles(rng, 0.0032 + 0.0016 * style.loose), placket=style.neckline == "shirt",
         rib=style.fabric.pattern in ("knit", "heather"),

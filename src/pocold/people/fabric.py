@@ -134,7 +134,7 @@ class Fabric:
             self._made["print"] = _draw_print(self.pattern, self.seed)
         picture: Tensor = self._made["print"].to(where.x.device)  # type: ignore[attr-defined]
         height, width = picture.shape
-        size = self.scale * 2.6
+        size = self.scale * (4.2 if self.pattern == "letters" else 2.6)
         u, v = where.x / size + 0.5, 0.5 - (where.z - self.centre) / (size * height / width)
         there = (u > 0) & (u < 1) & (v > 0) & (v < 1) & where.front & ~where.on_arm
         row, column = (v * height).long().clamp(0, height - 1), (u * width).long().clamp(0, width - 1)

@@ -22,7 +22,7 @@ class _Measures:
         head: height of the head; head_top, middle: its top row, and the column of torso or head.
         whole: height from top to feet, 0 unless both show and the person seems to stand.
         bottom: the lowest row.
-        width: median width of the torso's rows, 0 if there is none.
+        width: mean width of the torso's rows, 0 if there is none.
         turn: shares of torso that is its back, and of head that is its right side.
     """
 
@@ -49,7 +49,7 @@ def _measure(labels: np.ndarray) -> _Measures:
     right = float((labels == 23).sum() / is_head.sum())
     return _Measures(
         head, float(head_rows[0]), float(columns.mean()) + 0.5, whole if whole > _STANDING_HEADS * head else 0.0,
-        float(rows[-1] + 1), float(np.median(widths)) if len(widths) else 0.0, (back, right),
+        float(rows[-1] + 1), float(widths.mean()) if len(widths) else 0.0, (back, right),
     )  # fmt: skip
 
 
@@ -103,15 +103,14 @@ def fit_pose(named: NamedPose, reference: DensePose) -> DensePose:
     else:
         scale = seen.head / drawn.head
     camera = replace(body.camera, focal=body.camera.focal * scale)
-    moved = _measure(body.densepose(camera).labels) if _fits(body, camera) else drawn
+    # a longer focal length enlarges the picture about its centre
+    height, width = reference.size
     metres = camera.distance / camera.focal
-    across = (moved.middle - seen.middle) * metres
-    down = (moved.bottom - seen.bottom if seen.whole else moved.head_top - seen.head_top) * metres
+    across = width / 2 + (drawn.middle - width / 2) * scale - seen.middle
+    if seen.whole:
+        down = height / 2 + (drawn.bottom - height / 2) * scale - seen.bottom
+    else:
+        down = height / 2 + (drawn.head_top - height / 2) * scale - seen.head_top
     target = camera.target
-    camera = replace(camera, target=(target[0] + across, target[1], target[2] - down))
-    return body.densepose(camera)
-
-
-def _fits(body, camera) -> bool:  # type: ignore[no-untyped-def]
-    """Whether the head is in the picture, so that it can be measured."""
-    return bool(body.densepose(camera).visible_parts & {23, 24})
+    moved = (target[0] + across * metres, target[1], target[2] - down * metres)
+    return body.densepose(replace(camera, target=moved))

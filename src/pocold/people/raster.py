@@ -38,7 +38,7 @@ class Fragments:
         return len(self.triangle)
 
     def interpolate(self, values: Tensor, corners: Tensor) -> Tensor:
-        """Vertex values ``(V, C)`` at the fragments, ``(N, C)``; ``corners`` ``(N, 3)`` are their triangles' vertices."""
+        """Vertex values ``(V, C)`` at the fragments, ``(N, C)``; ``corners`` ``(N, 3)`` are their vertices."""
         return F.embedding_bag(corners, values, per_sample_weights=self.barycentric, mode="sum")
 
     def cpu(self) -> "Fragments":

@@ -22,6 +22,7 @@ from pocold.people.looks import Look, random_look
 from pocold.people.mesh import vertex_normals
 from pocold.people.poses import Crop, random_crop, random_pose, random_view
 from pocold.people.raster import Fragments, rasterize
+from pocold.people.seat import SEAT_TRIANGLES, SEAT_VERTICES, seat_corners
 from pocold.people.shading import ShadowMap, floor_shadow, illuminate, occlusion, relief
 from pocold.people.skeleton import Pose, bone_transforms
 from pocold.people.studio import Backdrop, Shoot, draw_backdrop, expose, random_backdrop, random_shoot
@@ -181,25 +182,53 @@ def draw_densepose(
 
 @dataclass(frozen=True)
 class _PosedBody:
-    """Naked bodies in world coordinates ``(B, V, 3)``, for labels."""
+    """Naked bodies in world coordinates, for labels; after the V body vertices come those of the seat.
+
+    Attributes:
+        vertices: ``(B, V + SEAT_VERTICES, 3)``.
+        used: vertices of the skin.
+        faces: triangles of the skin, then of the seat.
+        num_skin: how many of them are skin.
+    """
 
     vertices: Tensor
     used: Tensor
     faces: Tensor
+    num_skin: int
 
     @classmethod
-    def of(cls, wearer: Wearer, transforms: np.ndarray, device: torch.device | str) -> "_PosedBody":
+    def of(
+        cls, wearer: Wearer, transforms: np.ndarray, device: torch.device | str, seats: Tensor | None = None
+    ) -> "_PosedBody":
         body = wearer.anatomy.body
-        used = body.faces.flatten().unique()
+        used, count = body.faces.flatten().unique(), len(wearer.rest)
         moves = torch.from_numpy(transforms).float().to(device)
-        vertices = torch.zeros(len(transforms), len(wearer.rest), 3, device=device)
+        vertices = torch.zeros(len(transforms), count + SEAT_VERTICES, 3, device=device)
         vertices[:, used] = skin(wearer.rest[used].to(device), body.weights[used].to(device), moves)
-        return cls(vertices, used.to(device), body.faces.to(device))
+        if seats is not None:
+            vertices[:, count:] = seats
+        faces = torch.cat([body.faces, SEAT_TRIANGLES + count])
+        return cls(vertices, used.to(device), faces.to(device), len(body.faces))
 
     def fragments(self, cameras: list[Camera]) -> Fragments:
         projected = [c.project(c.to_camera(v)) for c, v in zip(cameras, self.vertices, strict=True)]
         points, depth = torch.stack([p for p, _ in projected]), torch.stack([d for _, d in projected])
-        return rasterize(points, depth, self.faces, cameras[0].size)
+        seen = rasterize(points, depth, self.faces, cameras[0].size)
+        return seen.select(seen.triangle < self.num_skin)
+
+
+def _place_seats(wearer: Wearer, shots: list[Shot], moves: np.ndarray, vertices: Tensor) -> Tensor:
+    """Put the figure's seat under seated people, in place; for others it stays a point. Returns its vertices."""
+    index = wearer.anatomy.body.bone_index
+    joints = (moves[..., :3] @ wearer.heads[:, :, None])[..., 0] + moves[..., 3]
+    for b, shot in enumerate(shots):
+        corners = torch.zeros(SEAT_VERTICES, 3)
+        if shot.pose.seated:
+            hip = float(joints[b, [index["upperleg01.L"], index["upperleg01.R"]], 2].mean())
+            floor = float(vertices[b, :-SEAT_VERTICES, 2].min())
+            corners = seat_corners(joints[b, index["root"]], hip, floor)
+        vertices[b, -SEAT_VERTICES:] = corners.to(vertices)
+    return vertices[:, -SEAT_VERTICES:]
 
 
 @dataclass(frozen=True)
@@ -221,14 +250,16 @@ class _Stage:
         transforms = torch.from_numpy(moves).float().to(person.device)
         figure = person.figure
         vertices = skin(figure.vertices, figure.weights, transforms)
+        seats = _place_seats(wearer, shots, moves, vertices)
         cameras = [
             frame_person(
-                vertices[b].cpu(), moves[b], wearer.heads, skeleton, view=shot.view, crop=shot.crop, size=size,
-                lens=person.shoot.lens, standing=wearer.standing, shift=shot.shift,
+                vertices[b, :-SEAT_VERTICES].cpu(), moves[b], wearer.heads, skeleton, view=shot.view, crop=shot.crop,
+                size=size, lens=person.shoot.lens, standing=wearer.standing, shift=shot.shift,
             )
             for b, shot in enumerate(shots)
         ]  # fmt: skip
-        return cls(person, shots, cameras, transforms, _PosedBody.of(wearer, moves, person.device), vertices)
+        body = _PosedBody.of(wearer, moves, person.device, seats)
+        return cls(person, shots, cameras, transforms, body, vertices)
 
     def body_fragments(self) -> Fragments:
         return self.body.fragments(self.cameras)

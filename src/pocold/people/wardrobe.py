@@ -136,7 +136,7 @@ class Cloth:
             buckle = strap * smoothstep(where.x.abs(), 0.02, 0.017) * where.front
             colour = mix(colour, torch.full_like(colour, 0.72), 0.8 * buckle)
             gloss = torch.maximum(gloss, 0.3 * strap)
-        colour = torch.where(surface.inside_out[:, None], colour * 0.5, colour)
+        colour = torch.where(surface.inside_out[:, None], colour * 0.75, colour)
         return Shade(colour.clamp(0, 1), height, gloss)
 
     @staticmethod
@@ -249,7 +249,7 @@ def top_surface(wearer: Wearer, top: Top, extra: float = 0.0) -> Tensor:
     neck = torch.hypot(where.x, where.z - 0.72)
     free = (0.35 + 0.65 * smoothstep(armpit, 0.03, 0.12)) * (0.4 + 0.6 * smoothstep(neck, 0.09, 0.2))
     hem = smoothstep(where.z, 0.35, 0.05) * (1 - where.arm_share)
-    offset = (0.006 + 0.004 * loose + 0.01 * loose * hem) * free + extra * (0.45 + 0.55 * smoothstep(neck, 0.09, 0.2))
+    offset = (0.002 + 0.008 * loose + 0.01 * loose * hem) * free + extra * (0.45 + 0.55 * smoothstep(neck, 0.09, 0.2))
     points = wearer.tights + wearer.tights_normals * offset[:, None]
     spine = torch.from_numpy(wearer.head("spine03")).float()
     axis = torch.stack([torch.zeros(len(points)), torch.full((len(points),), float(spine[1]) - 0.03), points[:, 2]], 1)
@@ -262,7 +262,7 @@ def top_surface(wearer: Wearer, top: Top, extra: float = 0.0) -> Tensor:
 
 
 _CUTS = {
-    "slim": (0.0, 0.0, 0.004),
+    "slim": (0.0, 0.0, 0.0),
     "straight": (0.074, 0.066, 0.007),
     "wide": (0.098, 0.108, 0.01),
     "flared": (0.066, 0.112, 0.005),
@@ -273,7 +273,7 @@ def trousers_surface(wearer: Wearer, cut: str) -> Tensor:
     """Where trousers lie, ``(V, 3)``: tubes of the cut's radius at knee and ankle, close at hip and crotch."""
     where = wearer.canonical
     knee, ankle, offset = _CUTS[cut]
-    points = wearer.tights + wearer.tights_normals * (offset + 0.003)
+    points = wearer.tights + wearer.tights_normals * (offset + 0.0015)
     leg = where.leg.clamp(0, 2.05)
     radius = torch.where(leg < 1, 0.085 + (knee - 0.085) * leg, knee + (ankle - knee) * (leg - 1))
     share = smoothstep(where.leg, 0.15, 0.7)
