@@ -60,9 +60,8 @@ class Stopwatch:
         for label, (owner, name) in STAGES.items():
             original = getattr(owner, name)
             timed = self.wrap(label, original)
-            setattr(
-                owner, name, staticmethod(timed) if isinstance(owner, type) and hasattr(original, "__self__") else timed
-            )
+            is_classmethod = isinstance(owner, type) and hasattr(original, "__self__")
+            setattr(owner, name, staticmethod(timed) if is_classmethod else timed)
 
 
 def main() -> None:
@@ -93,7 +92,8 @@ def main() -> None:
     stages = {label: round(watch.seconds[label] / len(views) * 1000, 1) for label in STAGES}
     result = {
         "pictures": len(views), "size": config.size, "supersample": config.supersample,
-        "pictures per CPU second": round(len(views) / seconds, 2), "ms per picture": round(seconds / len(views) * 1000, 1),
+        "pictures per CPU second": round(len(views) / seconds, 2),
+        "ms per picture": round(seconds / len(views) * 1000, 1),
         "bytes per sample": size // len(views),
         "peak memory, MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "ms per picture by stage": dict(sorted(stages.items(), key=lambda item: -item[1])),

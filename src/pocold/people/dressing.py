@@ -12,6 +12,7 @@ from pocold.people.hair import hair_pieces
 from pocold.people.looks import Look, Socks
 from pocold.people.seat import seat_piece
 from pocold.people.skin import Eyes, Skin
+from pocold.people.surface import smoothstep
 from pocold.people.wardrobe import (
     Cloth,
     Jacket,
@@ -42,7 +43,7 @@ def dress(look: Look, wearer: Wearer | None = None) -> Figure:
 
     pieces = [_top(wearer, look, top_field, lower_field, jacket_field, rng)]
     if look.top.neckline == "shirt":
-        pieces.append(_collar(wearer, look.top.fabric, "dress" if look.dress else "top", look.top, rng, 0.004))
+        pieces.append(_collar(wearer, look, jacket_field, rng))
     pieces += _lower(wearer, look, top_field, shoe_field, rng)
     if look.jacket is not None:
         pieces += _jacket(wearer, look, look.jacket, jacket_field, rng)
@@ -91,16 +92,18 @@ def _top(wearer: Wearer, look: Look, top: Tensor, lower: Tensor, jacket: Tensor,
     )  # fmt: skip
 
 
-def _collar(wearer: Wearer, fabric: Fabric, name: str, top: Top, rng: np.random.Generator, lift: float) -> Piece:
-    """A fold of cloth around the neckline, wider at the front."""
+def _collar(wearer: Wearer, look: Look, jacket: Tensor, rng: np.random.Generator) -> Piece:
+    """A shirt's collar: a fold of cloth around the neckline, wider at the front, under a jacket."""
     where = wearer.canonical
     inside = cuts.neckline(where, "shirt")
-    width = 0.036 + 0.02 * (where.offset[:, 1] < 0).float() * (where.x.abs() < 0.09)
+    width = 0.036 + 0.014 * smoothstep(where.offset[:, 1], 0.02, -0.04)
     field = torch.minimum(torch.minimum(inside + 0.012, width - inside), (0.3 - where.arm_share) * 0.5)
-    field = torch.where(where.z < 0.55, torch.full_like(field, _NOWHERE), field)
-    stand = 0.012 * (1 - (inside / 0.03).clamp(0, 1))
-    surface = top_surface(wearer, top, 0.007 + lift) + wearer.tights_normals * stand[:, None]
-    cloth = Cloth(fabric, Wrinkles(rng, 0.0005), hem=0.006)
+    field = torch.minimum(field, where.z - 0.598)  # open under the throat
+    field = torch.minimum(field, 0.012 - jacket)
+    stand = 0.005 * (1 - (inside / 0.03).clamp(0, 1))
+    surface = top_surface(wearer, look.top, 0.01) + wearer.tights_normals * stand[:, None]
+    cloth = Cloth(look.top.fabric, Wrinkles(rng, 0.0005), hem=0.006)
+    name = "dress" if look.dress else "top"
     return wearer.piece(name, cloth, wearer.anatomy.body.tights, field, surface, two_sided=True)
 
 

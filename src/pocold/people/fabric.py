@@ -73,7 +73,7 @@ class Fabric:
         colour = mix(base, second, share)
         if extra is not None:
             colour = mix(colour, third, extra)
-        weave = 0.012 * self._noise("weave", 8, 60, 240)(where.position)
+        weave = 0.012 * self._noise("weave", 8, 40, 120)(where.position)
         return (colour * (1 + weave[:, None])).clamp(0, 1)
 
     def _second_share(self, where: Canonical, around: Tensor, along: Tensor) -> Tensor:
@@ -100,11 +100,12 @@ class Fabric:
             case "denim":
                 return self._denim(where)
             case "knit":
-                return 0.12 * (1 + torch.sin(around * (2 * math.pi / 0.011)) * torch.cos(along * (2 * math.pi / 0.014)))
+                ribs = torch.sin(around * (2 * math.pi / 0.024)) * (1 + 0.3 * torch.cos(along * (2 * math.pi / 0.03)))
+                return 0.06 + 0.04 * ribs
             case "block":
                 return smoothstep(along if self.duty > 0.4 else where.z, 0.44, 0.445)
             case "heather":
-                return (0.25 + 0.22 * self._noise("heather", 12, 90, 260)(where.position)).clamp(0, 1)
+                return (0.22 + 0.07 * self._noise("heather", 18, 35, 110)(where.position)).clamp(0, 1)
             case _:
                 return torch.zeros_like(along)
 
@@ -124,7 +125,7 @@ class Fabric:
 
     def _denim(self, where: Canonical) -> Tensor:
         """Worn thighs and a fine grain, as a share of the lighter second colour."""
-        grain = 0.08 * self._noise("grain", 12, 70, 260)(where.position)
+        grain = 0.06 * self._noise("grain", 14, 40, 120)(where.position)
         fade = bump(where.leg, 0.5, 0.4) * smoothstep(where.offset[:, 1], 0.0, -0.07)
         return (0.12 + grain + 0.5 * fade).clamp(0, 1)
 

@@ -143,7 +143,7 @@ def curtain_piece(wearer: Wearer, name: str, material: Material, *, length: floa
     eye = wearer.anatomy.landmarks.eye
     eye_y, eye_z = float(eye[1]), float(eye[2])
     top = eye_z + 0.085
-    rows, columns = 8 + int((top - length) / 0.03), 37
+    rows, columns = 8 + int((top - length) / 0.03), 45
     canonical_z = torch.linspace(top, length, rows)
     lift = torch.tensor(
         [
@@ -164,7 +164,7 @@ def curtain_piece(wearer: Wearer, name: str, material: Material, *, length: floa
         across = centred[:, :2] / torch.linalg.norm(centred[:, :2], dim=1, keepdim=True).clamp(min=1e-4)
         facing = centred[(across @ column) > 0.94]
         reach[:, i] = _reach(facing, heights, column[None], 0.02)[:, 0]
-    gap = 0.02 - 0.014 * smoothstep(angle.abs(), 0.8, 1.5)
+    gap = 0.02 - 0.015 * smoothstep(angle.abs(), 0.8, 1.6)
     radius = [reach[0] * 0.96 + 0.002]
     for row in range(1, rows):
         clear = gap * smoothstep(canonical_z[row], top, eye_z) + 0.003  # starts under the cap
@@ -178,7 +178,9 @@ def curtain_piece(wearer: Wearer, name: str, material: Material, *, length: floa
     weights = _rigid_weights(wearer, {"head": 1 - chest, "spine01": chest})
     average = torch.cat([0.1 * directions.expand(rows, -1, 2), z[..., None]], -1) + axis
     end = length + (max(length, 0.73) - length) * smoothstep(angle.abs(), 0.5, 1.05)[None]
-    beside = (side - angle.abs())[None] * 0.3 - 0.05 * smoothstep(z, eye_z + 0.02, eye_z + 0.1)
+    # in front of the ears at the temples, behind the cheeks lower down
+    reach_forward = side - 0.35 * smoothstep(z, eye_z - 0.02, eye_z - 0.14) - 0.5 * smoothstep(z, eye_z + 0.05, top)
+    beside = reach_forward - angle.abs()[None]
     edge = torch.minimum(torch.minimum(z - end, beside), torch.where(z > eye_z - 0.02, 0.2, 0.1))
     detail = grown * angle[None]
     offset = vertices - axis

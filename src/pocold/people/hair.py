@@ -75,9 +75,10 @@ class Strands:
         points = where.position + torch.stack([surface.detail, torch.zeros_like(surface.detail), where.z * 0], 1)
         streak = self.streaks(points)
         tone = torch.tensor(self.colour, device=streak.device)
-        colour = tone * (1 + 0.22 * streak)[:, None] * (0.82 + 0.18 * smoothstep(surface.edge, 0.0, 0.04))[:, None]
+        contrast = 0.22 - 0.14 * float(tone.mean())  # light hair would look like metal
+        colour = tone * (1 + contrast * streak)[:, None] * (0.82 + 0.18 * smoothstep(surface.edge, 0.0, 0.04))[:, None]
         colour = torch.where(surface.inside_out[:, None], colour * 0.55, colour)
-        gloss = 0.08 + 0.07 * streak.clamp(0, 2)
+        gloss = 0.07 + 0.25 * contrast * streak.clamp(0, 2)
         alpha = smoothstep(surface.edge + 0.3 * self.soft * self.fringe(points), 0.0, self.soft) * self.thin
         return Shade(colour.clamp(0, 1), self.relief * streak, gloss, alpha)
 
@@ -99,7 +100,7 @@ def hair_pieces(wearer: Wearer, hair: Hair, rng: np.random.Generator) -> list[Pi
     loose = Strands(hair.colour, streaks, SineField(rng, 8, 40, 120, (1.0, 1.0, 0.05)), 0.0014, 0.022)
     if hair.style in ("bob", "long"):
         length = z - 0.135 if hair.style == "bob" else hair.length
-        pieces.append(curtain_piece(wearer, "hair", loose, length=length, side=1.95, layer=SOFT))
+        pieces.append(curtain_piece(wearer, "hair", loose, length=length, side=2.3, layer=SOFT))
     solid = Strands(hair.colour, streaks, fringe, 0.0012, 0.001)
     if hair.style == "bun":
         high = 0.085 if hair.parting > 0 else 0.03

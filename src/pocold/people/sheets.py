@@ -1,11 +1,13 @@
 """Contact sheets: the library of poses, and people with their maps, for people to look at."""
 
+import json
 import os
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pocold.densepose import DensePose
+from pocold.files import atomic_write
 from pocold.images import write_png
 from pocold.people.poses import POSES
 from pocold.people.render import Picture, draw_densepose
@@ -51,6 +53,20 @@ def write_pose_sheet(path: str | os.PathLike[str]) -> None:
         ValueError: if the name does not end in ``.png`` or cannot be written.
     """
     write_png(pose_sheet(), path, {"picture": "library of poses"})
+
+
+def write_people_sheet(rows: list[list[Picture]], path: str | os.PathLike[str], quality: int = 84) -> None:
+    """Write people, one per row (see :func:`people_row`), as a JPEG that says it is synthetic.
+
+    Raises:
+        ValueError: if the name does not end in ``.jpg``, or the folder does not exist.
+    """
+    if not str(path).endswith(".jpg"):
+        raise ValueError(f"contact sheets of people are written as .jpg (a PNG would be huge), got {path}")
+    sheet = Image.fromarray(np.concatenate([people_row(row) for row in rows], 0))
+    comment = json.dumps({"synthetic": True, "software": "pocold"}).encode()
+    with atomic_write(path) as temporary:
+        sheet.save(temporary, format="JPEG", quality=quality, comment=comment)
 
 
 def people_row(pictures: list[Picture]) -> np.ndarray:

@@ -124,7 +124,7 @@ class Cloth:
         if self.rib:
             band = smoothstep(surface.edge, 0.05, 0.045)
             around, _ = cloth_coordinates(where)
-            colour = colour * (1 - band * (0.1 + 0.06 * torch.sin(around * 900)))[:, None]
+            colour = colour * (1 - band * (0.1 + 0.06 * torch.sin(around * 420)))[:, None]
         if self.placket:
             colour, height = self._draw_placket(surface, colour, height)
         if self.fly:
