@@ -345,9 +345,13 @@ def test_flipping_mirrors_columns_and_exchanges_left_and_right():
     assert flipped.labels.tolist() == [[0, torso, left_hand], [right_hand, 0, 0]]
 
 
-def test_flipping_with_uv_is_refused():
-    with pytest.raises(ValueError, match=r"with uv cannot be flipped: drop it first"):
-        DensePose(every_label(), random_uv()).hflip()
+def test_flipping_turns_u_and_v_around_where_charts_do():
+    """U on head, hands and feet, V on the torso, nothing on limbs: left and right limbs have equal charts."""
+    labels = np.array([[3, 2, 9]])
+    flipped = DensePose(labels, np.array([[[0.1, 0.2, 0.3]], [[0.6, 0.7, 0.8]]])).hflip()
+    assert flipped.labels.tolist() == [[10, 2, 4]]
+    np.testing.assert_allclose(flipped.uv, [[[0.3, 0.2, 0.9]], [[0.8, 0.3, 0.6]]], atol=1e-6)
+    np.testing.assert_allclose(flipped.hflip().uv[0], [[0.1, 0.2, 0.3]], atol=1e-6)
 
 
 def test_mirroring_labels_is_an_involution():

@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg
 
+from pocold.data.commands import synth
+from pocold.people.commands import pose
+
 
 def demo(output: Path = Path("demo.png"), steps: int = 10, seed: int = 0) -> None:
     """Draw one person in several poses, end to end, with a toy model.
@@ -47,7 +50,7 @@ def convert(
     print(output)
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"demo": demo, "convert": convert}
+COMMANDS: dict[str, Callable[..., Any]] = {"demo": demo, "pose": pose, "synth": synth, "convert": convert}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

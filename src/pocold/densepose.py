@@ -3,6 +3,7 @@
 Legend: H W picture or latent size, B batch, P = 25 labels (0 background, 1..24 body parts).
 """
 
+import io
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,6 +36,11 @@ LABEL_NAMES = (
 MIRRORED_LABEL = np.array(
     [0, 1, 2, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15, 18, 17, 20, 19, 22, 21, 24, 23], dtype=np.uint8
 )
+
+# Where mirroring also turns a chart's coordinate around: left and right limb charts carry equal U, V; head, hands and
+# feet mirror U; the torso, which lies on both sides of the body, mirrors V. Bool, indexed by label.
+MIRRORED_U = np.isin(np.arange(NUM_LABELS), (3, 4, 5, 6, 23, 24))
+MIRRORED_V = np.isin(np.arange(NUM_LABELS), (1, 2))
 
 # Groups of labels by the names people use for them. "top" and "trousers" are what such a garment can cover.
 BODY_PARTS: dict[str, frozenset[int]] = {
@@ -213,6 +219,11 @@ class DensePose:
         path = Path(path)
         if path.suffix.lower() != ".png":
             raise ValueError(f"DensePose maps are written as .png (lossless), got {path.name}")
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(self.encode())
+
+    def encode(self) -> bytes:
+        """The bytes of the PNG file that :meth:`write` writes."""
         notes = PngImagePlugin.PngInfo()
         if self.uv is None:
             picture = Image.fromarray(self.labels)
@@ -220,18 +231,20 @@ class DensePose:
             quantised = np.round(self.uv * 255).astype(np.uint8)
             picture = Image.fromarray(np.stack([self.labels, *quantised], axis=-1))
             notes.add_text(_CHANNEL_ORDER_KEY, "iuv")
-        with atomic_write(path) as temporary:
-            picture.save(temporary, format="PNG", pnginfo=notes)
+        buffer = io.BytesIO()
+        picture.save(buffer, format="PNG", pnginfo=notes)
+        return buffer.getvalue()
 
     def hflip(self) -> "DensePose":
-        """The map of the mirrored picture: columns reversed, left and right labels exchanged. Twice is the identity.
-
-        Raises:
-            ValueError: with U and V, whose symmetry tables this version does not know; flip ``DensePose(labels)``.
+        """The map of the mirrored picture: columns reversed, left and right labels exchanged, U and V turned around
+        where a chart does so (:data:`MIRRORED_U`, :data:`MIRRORED_V`). Twice is the identity, up to rounding of U, V.
         """
-        if self.uv is not None:
-            raise ValueError("a map with uv cannot be flipped: drop it first with DensePose(pose.labels).hflip()")
-        return DensePose(MIRRORED_LABEL[self.labels[:, ::-1]])
+        labels = self.labels[:, ::-1]
+        if self.uv is None:
+            return DensePose(MIRRORED_LABEL[labels])
+        turned = np.stack([MIRRORED_U[labels], MIRRORED_V[labels]])
+        uv = self.uv[:, :, ::-1]
+        return DensePose(MIRRORED_LABEL[labels], np.where(turned, 1 - uv, uv))
 
     def to_image(self) -> Image.Image:
         """An RGB picture of the labels for people to look at; not readable back."""

@@ -1,0 +1,1 @@
+"""Data sets. Networks import no data and data imports no networks."""
