@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+SUBCOMMANDS = {"data": ("check", "shards")}
 TARGET = Path(__file__).parent.parent / "docs" / "cli.md"
 
 
@@ -26,7 +27,9 @@ def cli_docs() -> str:
 
     parts = ["# The command line", "Written by `python scripts/cli_docs.py` from the commands' own help."]
     parts += [f"## pocold\n\n```\n{command_help()}\n```"]
-    parts += [f"## pocold {name}\n\n```\n{command_help(name)}\n```" for name in COMMANDS]
+    for name in COMMANDS:
+        for words in ((name,), *((name, below) for below in SUBCOMMANDS.get(name, ()))):
+            parts.append(f"## pocold {' '.join(words)}\n\n```\n{command_help(*words)}\n```")
     return "\n\n".join(parts) + "\n"
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from pocold.data.commands import synth
+from pocold.data.commands import data, synth
 from pocold.people.commands import pose
 
 
@@ -50,7 +50,7 @@ def convert(
     print(output)
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"demo": demo, "pose": pose, "synth": synth, "convert": convert}
+COMMANDS: dict[str, Callable[..., Any]] = {"demo": demo, "pose": pose, "synth": synth, "data": data, "convert": convert}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,7 +1,12 @@
-"""The body of ``pocold synth``. Heavy imports stay inside, so that ``--help`` needs no torch."""
+"""The bodies of ``pocold synth`` and ``pocold data``. Heavy imports stay inside, so that ``--help`` needs no torch."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
 
 
 def synth(
@@ -61,3 +66,100 @@ def synth(
         drawn = write_people(config, out, workers=workers or os.cpu_count() or 1, shards=shards, progress=show)
     total = config.identities * config.per_identity
     console.print(f"{out}: {total} pictures of {config.identities} people ({drawn} drawn now)")
+
+
+LayoutName = Literal["auto", "folder", "deepfashion", "market1501", "shards"]
+
+
+def check(
+    folder: tyro.conf.Positional[Path],
+    layout: LayoutName = "auto",
+    maps: tuple[str, ...] = (),
+    channels: Literal["auto", "iuv", "vui"] = "auto",
+    pictures: str | None = None,
+    lmdb_key: str | None = None,
+    sheet: Path | None = None,
+) -> None:
+    """Look through a data set: counts, missing and broken files, sizes, people in both splits. Exit code 1 tells of
+    problems.
+
+    Args:
+        folder: The data set: a folder of people, DeepFashion, Market-1501, or shards.
+        layout: What it is; auto looks.
+        maps: Where DensePose maps lie, such as "iuv/{path}.png"; known are {folder}, {stem}, {path}, {name}, {split}.
+        channels: Where these maps have the label: iuv in the red channel, vui in the blue one.
+        pictures: DeepFashion only: folder of the pictures or of an lmdb, such as 256-256.
+        lmdb_key: DeepFashion only: key of a picture in the lmdb, "img/{path}.png" if not given.
+        sheet: Draw pairs with their maps into this PNG file.
+    """
+    from pocold.data.checking import check_data, write_sheet
+    from pocold.data.opening import open_splits
+    from pocold.data.pictures import Maps
+
+    splits = open_splits(folder, layout, "skip", [Maps(m, channels) for m in maps], pictures, lmdb_key)
+    with counting("looking at pictures") as count:
+        report = check_data(splits, progress=count)
+    print(report.text())
+    if sheet is not None:
+        write_sheet(report, sheet)
+        print(f"{sheet}: pairs with their maps")
+    if report.problems:
+        raise SystemExit(1)
+
+
+def shards(
+    folder: tyro.conf.Positional[Path],
+    out: Path,
+    layout: LayoutName = "auto",
+    maps: tuple[str, ...] = (),
+    channels: Literal["auto", "iuv", "vui"] = "auto",
+    pictures: str | None = None,
+    lmdb_key: str | None = None,
+    pictures_per_shard: int = 500,
+    on_error: Literal["raise", "skip"] = "raise",
+) -> None:
+    """Pack a data set into WebDataset shards.
+
+    Args:
+        folder: The data set: a folder of people, DeepFashion, Market-1501, or shards.
+        out: Folder to write; it must not exist yet, or be empty.
+        layout: What the data set is; auto looks.
+        maps: Where DensePose maps lie, such as "iuv/{path}.png"; known are {folder}, {stem}, {path}, {name}, {split}.
+        channels: Where these maps have the label: iuv in the red channel, vui in the blue one.
+        pictures: DeepFashion only: folder of the pictures or of an lmdb, such as 256-256.
+        lmdb_key: DeepFashion only: key of a picture in the lmdb, "img/{path}.png" if not given.
+        pictures_per_shard: A shard is closed after the person with whom it reaches this number.
+        on_error: Stop at a missing or broken file, or leave its pairs out and list it.
+    """
+    from pocold.data.opening import open_splits
+    from pocold.data.packing import write_shards
+    from pocold.data.pictures import Maps
+
+    splits = open_splits(folder, layout, on_error, [Maps(m, channels) for m in maps], pictures, lmdb_key)
+    with counting("packing pictures") as count:
+        packed = write_shards(splits, out, pictures_per_shard, count)
+    for split, data in splits.items():
+        skipped = data.skipped
+        print(f"{split}: {packed[split]} pairs packed, {len(skipped)} pictures skipped")
+        for name, reason in skipped.items():
+            print(f"  {name}: {reason}")
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int], None]]:
+    """A running count on stderr, for work whose end is not known."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}: {task.completed}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done: bar.update(task, completed=done)
+
+
+_Check = Annotated[Any, tyro.conf.subcommand(name="check", constructor=check)]
+_Shards = Annotated[Any, tyro.conf.subcommand(name="shards", constructor=shards)]
+
+
+def data(action: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[_Check | _Shards]]) -> None:
+    """Look through a data set, or pack it into shards."""

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset
 
+from pocold.data.pairs import Sample
+from pocold.data.skipping import share_of_work
 from pocold.files import atomic_write
 from pocold.images import to_tensor
 from pocold.people.camera import check_size
@@ -187,12 +189,12 @@ def _write_pairs(config: SyntheticConfig, path: Path, test: bool) -> None:
                     rows.writerow([sample_name(identity, a), sample_name(identity, b)])
 
 
-class SyntheticPeople(IterableDataset[dict[str, Any]]):
+class SyntheticPeople(IterableDataset[Sample]):
     """Pairs of pictures of one person, drawn on the fly; nothing is stored.
 
-    Yields dicts: ``source``, ``target``: float32 ``(3, H, W)`` in [-1, 1]; ``source_pose``, ``target_pose``: uint8
-    ``(H, W)`` DensePose labels; ``source_name``, ``target_name``: see :func:`sample_name`. Of each person as many pairs
-    come as pictures are drawn. Workers of a DataLoader share the people among themselves.
+    Yields samples (:class:`pocold.data.pairs.Sample`) with garment maps; names are those of :func:`sample_name`.
+    Of each person as many pairs come as pictures are drawn. Processes and workers of a DataLoader share the people
+    among themselves.
 
     Args:
         config: the population; see :class:`SyntheticConfig`.
@@ -211,9 +213,8 @@ class SyntheticPeople(IterableDataset[dict[str, Any]]):
             raise ValueError("pairs need at least two pictures per person; set per_identity=2 or more")
         self.split, self.endless = split, endless
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        worker = get_worker_info()
-        first, step = (worker.id, worker.num_workers) if worker is not None else (0, 1)
+    def __iter__(self) -> Iterator[Sample]:
+        first, step = share_of_work()
         turn = 0
         identity = 0
         while self.endless or identity < self.config.identities:
@@ -223,14 +224,16 @@ class SyntheticPeople(IterableDataset[dict[str, Any]]):
                 turn += 1
             identity += 1
 
-    def _pairs(self, identity: int) -> Iterator[dict[str, Any]]:
+    def _pairs(self, identity: int) -> Iterator[Sample]:
         count = self.config.per_identity
         drawn = [draw_view(self.config, identity, view)[0] for view in range(count)]
         images = [to_tensor(Image.fromarray(picture.image))[0] for picture in drawn]
         poses = [torch.from_numpy(picture.densepose.labels) for picture in drawn]
+        garments = [torch.from_numpy(picture.garments.copy()) for picture in drawn]
         order = np.random.default_rng([self.config.seed, identity, 2]).permutation(count)
         for a, b in zip(order, np.roll(order, -1), strict=True):
             yield {
                 "source": images[a], "source_pose": poses[a], "source_name": sample_name(identity, int(a)),
                 "target": images[b], "target_pose": poses[b], "target_name": sample_name(identity, int(b)),
+                "source_garments": garments[a], "target_garments": garments[b], "person": f"{identity:06d}",
             }  # fmt: skip

@@ -1,0 +1,134 @@
+"""A folder of one's own people, and the folders that ``pocold synth`` writes. Layouts: docs/data.md."""
+
+import os
+import zlib
+from collections.abc import Sequence
+from itertools import permutations
+from pathlib import Path
+
+from pocold.data.pairs import PairedTransform
+from pocold.data.pictures import (
+    MAPS_BESIDE,
+    Maps,
+    Pair,
+    PairDataset,
+    PictureFiles,
+    find_map,
+    list_photos,
+    read_pairs_csv,
+    require_folder,
+)
+from pocold.data.skipping import MissingSplitError, OnError, check_split
+
+_TEST_SHARE = 10  # one person in ten is for testing where nothing else says who is
+
+
+class FolderPairs(PairDataset):
+    """Pairs from a plain folder, in one of two layouts:
+
+    - ``PERSON/photo.jpg`` with ``PERSON/photo.iuv.png``, ``photo_densepose.png`` or ``photo_IUV.png`` beside it (and
+      perhaps ``photo.garments.png``); a picture is called ``PERSON/photo``;
+    - ``img/PERSON_view.jpg`` with ``iuv/PERSON_view.png`` (and ``garments/PERSON_view.png``), as ``pocold synth``
+      writes them; a picture is called ``PERSON_view``.
+
+    Pairs are those of ``pairs-SPLIT.csv`` (columns ``from,to``). Without such lists (first layout only) they are all
+    ordered pairs of two pictures of one person; people are split by the folders ``train/`` and ``test/`` around them,
+    else by a checksum of their names, one in ten for testing, so that a person who is added moves nobody else.
+
+    Args:
+        root: the folder.
+        split: ``train`` or ``test``.
+        transform, on_error: see :class:`PairDataset`.
+        maps: where the maps lie, if elsewhere.
+
+    Raises:
+        ValueError: for an unknown split, a folder without people, a missing list, or as :class:`PairDataset`.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: str = "train",
+        transform: PairedTransform | None = None,
+        on_error: OnError = "raise",
+        maps: Sequence[Maps] | None = None,
+    ) -> None:
+        check_split(split)
+        root = require_folder(root)
+        if is_parallel(root):
+            pictures = _parallel_pictures(root, split, maps or (Maps("iuv/{path}.png"),))
+            pairs = read_pairs_csv(root / f"pairs-{split}.csv", _without_ending)
+            super().__init__(pairs, pictures, f"{root / f'pairs-{split}.csv'}", transform, on_error)
+            return
+        listed = any((root / f"pairs-{name}.csv").is_file() for name in ("train", "test"))
+        below = any((root / name).is_dir() for name in ("train", "test"))
+        place = root / split if below and not listed else root
+        if not place.is_dir():
+            raise MissingSplitError(f"{root} has no folder {split}/, although it has one for the other split")
+        pictures = _people_pictures(root, place, split, maps or MAPS_BESIDE)
+        if not pictures:
+            raise ValueError(f"{place}: expected folders of people, PERSON/photo.jpg, but there are none")
+        if listed:
+            pairs = read_pairs_csv(root / f"pairs-{split}.csv", _without_ending)
+        else:
+            pairs = all_pairs([p for p in pictures.values() if below or (split == "test") == _drawn_for_test(p.person)])
+        if not pairs:
+            people = len({picture.person for picture in pictures.values()})
+            raise MissingSplitError(
+                f"{root}: nobody of {people} people has two pictures in the split {split!r}; say who belongs to it "
+                "with folders train/ and test/, or with pairs-train.csv and pairs-test.csv"
+            )
+        super().__init__(pairs, pictures, str(place), transform, on_error)
+
+
+def is_parallel(root: Path) -> bool:
+    """Whether pictures lie in ``img`` and maps in ``iuv``."""
+    return (root / "img").is_dir() and (root / "iuv").is_dir()
+
+
+def _without_ending(name: str) -> str:
+    return name[: name.rfind(".")] if name.lower().endswith((".jpg", ".jpeg", ".png", ".webp")) else name
+
+
+def _parallel_pictures(root: Path, split: str, maps: Sequence[Maps]) -> dict[str, PictureFiles]:
+    pictures = {}
+    for photo in list_photos(root / "img"):
+        name = photo.relative_to(root / "img").with_suffix("").as_posix()
+        pose, channels = find_map(root, maps, folder="img", stem=photo.stem, path=name, name=name, split=split)
+        garments = root / "garments" / f"{name}.png"
+        pictures[name] = PictureFiles(
+            name, name.rsplit("_", 1)[0], photo, pose, channels, garments if garments.is_file() else None
+        )
+    return pictures
+
+
+def _people_pictures(root: Path, place: Path, split: str, maps: Sequence[Maps]) -> dict[str, PictureFiles]:
+    """Pictures in folders of people below ``place``. What is the map of another picture is no picture."""
+    pictures: dict[str, PictureFiles] = {}
+    others: set[Path] = set()
+    for photo in list_photos(place):
+        inside = photo.relative_to(place)
+        if len(inside.parts) < 2:
+            continue  # not in anybody's folder: a sheet, a logo
+        name, folder = inside.with_suffix("").as_posix(), photo.parent.relative_to(root).as_posix()
+        pose, channels = find_map(root, maps, folder=folder, stem=photo.stem, path=name, name=name, split=split)
+        garments = photo.with_name(f"{photo.stem}.garments.png")
+        has_garments = garments.is_file()
+        others |= {path for path in (pose, garments if has_garments else None) if path is not None}
+        person = inside.parent.as_posix()
+        if name in pictures:
+            raise ValueError(f"{photo} and {pictures[name].photo} have the same name but for the ending; rename one")
+        pictures[name] = PictureFiles(name, person, photo, pose, channels, garments if has_garments else None)
+    return {name: picture for name, picture in pictures.items() if picture.photo not in others}
+
+
+def _drawn_for_test(person: str) -> bool:
+    return zlib.crc32(person.encode()) % _TEST_SHARE == 0
+
+
+def all_pairs(pictures: Sequence[PictureFiles]) -> list[Pair]:
+    """All ordered pairs of two pictures of one person."""
+    people: dict[str, list[str]] = {}
+    for picture in pictures:
+        people.setdefault(picture.person, []).append(picture.name)
+    return [pair for names in people.values() for pair in permutations(names, 2)]

@@ -1,0 +1,229 @@
+"""The sample contract: what every data set yields, how a pair is framed and flipped, and how samples become a batch.
+
+A sample is two pictures of one person with their DensePose labels. Legend: H W picture size, B batch.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NotRequired, TypedDict, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pocold.densepose import MIRRORED_LABEL, NUM_LABELS
+from pocold.images import Frame, FrameMode, to_tensor
+
+
+class Sample(TypedDict):
+    """One pair of pictures.
+
+    - ``source``, ``target``: float32 ``(3, H, W)`` in [-1, 1];
+    - ``source_pose``, ``target_pose``: uint8 ``(H, W)``, DensePose labels 0..24;
+    - ``source_name``, ``target_name``: what the data set calls the pictures, without ending; unique in the data set;
+    - ``person``: who it is (of the target, should a list pair two people);
+    - ``source_garments``, ``target_garments``: uint8 ``(H, W)``, garment classes, both or neither.
+    """
+
+    source: Tensor
+    source_pose: Tensor
+    source_name: str
+    target: Tensor
+    target_pose: Tensor
+    target_name: str
+    person: str
+    source_garments: NotRequired[Tensor]
+    target_garments: NotRequired[Tensor]
+
+
+class Batch(TypedDict):
+    """Several samples: tensors stacked, ``(B, 3, H, W)`` and ``(B, H, W)``; names and people as lists of length B."""
+
+    source: Tensor
+    source_pose: Tensor
+    source_name: list[str]
+    target: Tensor
+    target_pose: Tensor
+    target_name: list[str]
+    person: list[str]
+    source_garments: NotRequired[Tensor]
+    target_garments: NotRequired[Tensor]
+
+
+IMAGE_KEYS = ("source", "target")
+POSE_KEYS = ("source_pose", "target_pose")
+GARMENT_KEYS = ("source_garments", "target_garments")
+TEXT_KEYS = ("source_name", "target_name", "person")
+REQUIRED_KEYS = frozenset((*IMAGE_KEYS, *POSE_KEYS, *TEXT_KEYS))
+
+
+def check_sample(sample: Any, size: tuple[int, int] | None = None) -> None:
+    """Hold one sample against the contract (see :class:`Sample`).
+
+    Args:
+        sample: what a data set yielded.
+        size: (height, width) that its pictures must have; source and target must agree in any case.
+
+    Raises:
+        ValueError: naming the key, what was expected and what came.
+    """
+    if not isinstance(sample, dict):
+        raise ValueError(f"a sample must be a dict, got {type(sample).__name__}")
+    missing, unknown = REQUIRED_KEYS - sample.keys(), sample.keys() - REQUIRED_KEYS - set(GARMENT_KEYS)
+    if missing or unknown:
+        raise ValueError(
+            f"a sample must have the keys {', '.join(sorted(REQUIRED_KEYS))}: missing {sorted(missing) or 'none'}, "
+            f"unknown {sorted(unknown) or 'none'}"
+        )
+    for key in TEXT_KEYS:
+        if not isinstance(sample[key], str) or not sample[key]:
+            raise ValueError(f"{key} must be a text that is not empty, got {sample[key]!r}")
+    where = f"{sample['source_name']} -> {sample['target_name']}"
+    if len(sample.keys() & set(GARMENT_KEYS)) == 1:
+        raise ValueError(f"{where}: garment maps must come for source and target, or for neither")
+    for key in IMAGE_KEYS:
+        _check_tensor(where, key, sample[key], torch.float32, 3)
+        low, high = float(sample[key].min()), float(sample[key].max())
+        if not (low >= -1 and high <= 1):  # also false for NaN
+            raise ValueError(f"{where}: {key} must lie in [-1, 1], got values from {low:g} to {high:g}")
+    for key in (*POSE_KEYS, *(key for key in GARMENT_KEYS if key in sample)):
+        _check_tensor(where, key, sample[key], torch.uint8, 2)
+    for key in POSE_KEYS:
+        if int(sample[key].max()) >= NUM_LABELS:
+            raise ValueError(f"{where}: {key} must hold labels 0..{NUM_LABELS - 1}, got {int(sample[key].max())}")
+    sizes = {key: tuple(value.shape[-2:]) for key, value in sample.items() if isinstance(value, Tensor)}
+    wanted = size or sizes["source"]
+    if wrong := {key: found for key, found in sizes.items() if found != wanted}:
+        raise ValueError(
+            f"{where}: expected the size {wanted} (height, width), got {wrong}; set a size to frame them to"
+        )
+
+
+def _check_tensor(where: str, key: str, value: Any, dtype: torch.dtype, ndim: int) -> None:
+    shape = "(3, H, W)" if ndim == 3 else "(H, W)"
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{where}: {key} must be a tensor {dtype} {shape}, got {type(value).__name__}")
+    if value.dtype != dtype or value.ndim != ndim or (ndim == 3 and value.shape[0] != 3) or 0 in value.shape:
+        raise ValueError(f"{where}: {key} must be {dtype} {shape}, got {value.dtype} {tuple(value.shape)}")
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One decoded picture with its maps, of one size.
+
+    Attributes:
+        name: what the data set calls it.
+        person: who it shows.
+        photo: RGB.
+        labels: uint8 ``(H, W)``, DensePose labels.
+        garments: uint8 ``(H, W)`` or None.
+
+    Raises:
+        ValueError: if a map is of another size than the photo.
+    """
+
+    name: str
+    person: str
+    photo: Image.Image
+    labels: np.ndarray
+    garments: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for what, values in (("DensePose map", self.labels), ("garment map", self.garments)):
+            if values is not None and values.shape != self.size:
+                height, width = values.shape
+                raise ValueError(
+                    f"{self.name}: its {what} is {width}x{height}, but the picture is {self.photo.width}x"
+                    f"{self.photo.height} (width x height); a map must be made from the very picture it belongs to"
+                )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.photo.height, self.photo.width
+
+
+@dataclass(frozen=True)
+class PairedTransform:
+    """Two views -> one sample: both framed alike, and flipped together or not at all.
+
+    Whether a pair is flipped depends on seed, epoch and the two names alone: not on workers, processes or order.
+
+    Attributes:
+        size: (height, width) to frame to, photo and maps together; None keeps the pictures' own size.
+        mode: how; see :class:`pocold.images.Frame`.
+        flip: probability of mirroring source *and* target; left and right labels are exchanged.
+        seed: of the flips.
+
+    Raises:
+        ValueError: for a probability outside [0, 1], an unknown mode or an impossible size.
+    """
+
+    size: tuple[int, int] | None = None
+    mode: FrameMode = "pad"
+    flip: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"flip is a probability in [0, 1], got {self.flip}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
+        Frame((8, 8), self.size or (8, 8), self.mode)  # refuses impossible settings now, not at the first sample
+
+    def __call__(self, source: View, target: View, epoch: int = 0) -> Sample:
+        """The sample of a pair in an epoch; garment maps are in it if both views have one."""
+        garments = source.garments is not None and target.garments is not None
+        sample: dict[str, Any] = {"person": target.person}
+        for role, view in (("source", source), ("target", target)):
+            frame = Frame(view.size, self.size or view.size, self.mode)
+            sample[role] = to_tensor(frame.image(view.photo))[0]
+            sample[f"{role}_pose"] = torch.from_numpy(np.array(frame.labels(view.labels), dtype=np.uint8))
+            sample[f"{role}_name"] = view.name
+            if garments:
+                assert view.garments is not None
+                sample[f"{role}_garments"] = torch.from_numpy(np.array(frame.labels(view.garments), dtype=np.uint8))
+        pair = zlib.crc32(f"{source.name}\n{target.name}".encode())
+        flipped = np.random.default_rng([self.seed, epoch, pair]).random() < self.flip
+        return hflip(cast(Sample, sample)) if flipped else cast(Sample, sample)
+
+
+def hflip(sample: Sample) -> Sample:
+    """The mirrored pair: columns of everything reversed, left and right DensePose labels exchanged.
+
+    Twice is the identity. Source and target turn together: a source flipped alone would swap the sides of an
+    asymmetric garment between the two pictures.
+    """
+    mirrored = torch.from_numpy(MIRRORED_LABEL)
+    flipped: dict[str, Any] = dict(sample)
+    for key, value in sample.items():
+        if isinstance(value, Tensor):
+            flipped[key] = value.flip(-1)
+        if key in POSE_KEYS:
+            flipped[key] = mirrored[flipped[key].long()]
+    return cast(Sample, flipped)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples; for ``DataLoader(collate_fn=...)``. Garment maps are kept if every sample has them.
+
+    Raises:
+        ValueError: for no samples, or pictures of different sizes.
+    """
+    if not samples:
+        raise ValueError("cannot make a batch of no samples")
+    sizes = {tuple(sample[role].shape[-2:]) for sample in samples for role in ("source", "target")}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"pictures of different sizes cannot be one batch: {sorted(sizes)}; set a size to frame them to"
+        )
+    rows = cast(Sequence[dict[str, Any]], samples)
+    shared = set.intersection(*(set(row) for row in rows))
+    batch = {
+        key: torch.stack([row[key] for row in rows]) if isinstance(value, Tensor) else [row[key] for row in rows]
+        for key, value in rows[0].items()
+        if key in shared
+    }
+    return cast(Batch, batch)
