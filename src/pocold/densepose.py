@@ -61,7 +61,7 @@ BODY_PARTS: dict[str, frozenset[int]] = {
 }
 
 ChannelOrder = Literal["auto", "iuv", "vui"]
-_CHANNEL_ORDER_KEY = "pocold:channels"
+CHANNEL_ORDER_KEY = "pocold:channels"  # text chunk of the PNG files that this module writes
 
 
 def body_part_labels(parts: str | int | Iterable[str | int]) -> frozenset[int]:
@@ -177,12 +177,12 @@ class DensePose:
                 f"got a picture of mode {picture.mode}"
             )
         values = np.asarray(picture)
-        if values.ndim == 3 and picture.info.get(_CHANNEL_ORDER_KEY) is None and (values == values[..., :1]).all():
+        if values.ndim == 3 and picture.info.get(CHANNEL_ORDER_KEY) is None and (values == values[..., :1]).all():
             values = values[..., 0]
         if values.ndim == 2:
             return cls(values)
         if channels == "auto":
-            channels = _detect_channel_order(values, picture.info.get(_CHANNEL_ORDER_KEY))
+            channels = _detect_channel_order(values, picture.info.get(CHANNEL_ORDER_KEY))
         if channels == "vui":
             values = values[..., ::-1]
         return cls(values[..., 0], values[..., 1:].transpose(2, 0, 1).astype(np.float32) / 255)
@@ -230,7 +230,7 @@ class DensePose:
         else:
             quantised = np.round(self.uv * 255).astype(np.uint8)
             picture = Image.fromarray(np.stack([self.labels, *quantised], axis=-1))
-            notes.add_text(_CHANNEL_ORDER_KEY, "iuv")
+            notes.add_text(CHANNEL_ORDER_KEY, "iuv")
         buffer = io.BytesIO()
         picture.save(buffer, format="PNG", pnginfo=notes)
         return buffer.getvalue()

@@ -202,7 +202,7 @@ def _in_folder(place: Path) -> dict[str, Path | LmdbKey]:
 def _in_lmdb(place: Path, names: Iterable[str], pattern: str) -> dict[str, Path | LmdbKey]:
     template = Maps(pattern)  # refuses unknown placeholders
     found: dict[str, Path | LmdbKey] = {}
-    with open_lmdb(place, os.getpid()).begin() as transaction:
+    with open_lmdb(place).begin() as transaction:
         for name in names:
             path = raw_path(name)
             folder, stem = path.rsplit("/", 1)

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from pocold.data.pairs import PairedTransform, Sample, View
 from pocold.data.skipping import MissingSplitError, OnError, SkipLog, check_on_error
-from pocold.densepose import ChannelOrder, DensePose
+from pocold.densepose import CHANNEL_ORDER_KEY, ChannelOrder, DensePose
 from pocold.files import MAX_PIXELS, PICTURE_ERRORS
 from pocold.images import load_image
 
@@ -117,8 +117,12 @@ class RawPicture:
     size: tuple[int, int] | None = None
 
     def densepose(self) -> DensePose:
-        """The decoded map; ValueError if it is broken or no map."""
-        return _decode(self.pose, f"{self.name}: its DensePose map", lambda p: DensePose.from_image(p, self.channels))
+        """The decoded map; ValueError if it is broken or no map. What the file says of its channels itself counts."""
+        return _decode(
+            self.pose,
+            f"{self.name}: its DensePose map",
+            lambda p: DensePose.from_image(p, "auto" if CHANNEL_ORDER_KEY in p.info else self.channels),
+        )
 
     def decode(self) -> View:
         """Everything decoded.
@@ -164,7 +168,7 @@ def _file_bytes(path: Path) -> bytes:
 
 
 def _lmdb_bytes(entry: LmdbKey) -> bytes:
-    with open_lmdb(entry.folder, os.getpid()).begin() as transaction:
+    with open_lmdb(entry.folder).begin() as transaction:
         content = transaction.get(entry.key.encode())
     if content is None:
         raise ValueError(f"{entry.folder} has no key {entry.key!r}")
@@ -172,8 +176,8 @@ def _lmdb_bytes(entry: LmdbKey) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def open_lmdb(folder: Path, process: int) -> Any:
-    """The lmdb environment of a folder, one per process (they do not survive a fork).
+def open_lmdb(folder: Path) -> Any:
+    """The lmdb environment of a folder, opened once in a process.
 
     Raises:
         ValueError: if the package lmdb is missing or the folder holds no lmdb.
@@ -186,6 +190,11 @@ def open_lmdb(folder: Path, process: int) -> Any:
         return lmdb.open(str(folder), readonly=True, lock=False, readahead=False)
     except lmdb.Error as error:
         raise ValueError(f"{folder} cannot be read as lmdb: {error}") from None
+
+
+if hasattr(os, "register_at_fork"):
+    # An environment must not be used on both sides of a fork, nor be opened twice; workers open their own.
+    os.register_at_fork(before=open_lmdb.cache_clear)
 
 
 def list_photos(folder: Path) -> list[Path]:
