@@ -22,6 +22,7 @@ from pocold.data.pictures import (
     open_lmdb,
     read_pairs_csv,
     require_folder,
+    without_ending,
 )
 from pocold.data.skipping import MissingSplitError, OnError, check_split
 from pocold.densepose import ChannelOrder
@@ -51,7 +52,7 @@ def flat_name(path: str) -> str:
     Raises:
         ValueError: if it is neither.
     """
-    stem = PurePosixPath(path.strip().replace("\\", "/")).with_suffix("").as_posix()
+    stem = without_ending(path.strip().replace("\\", "/"))
     raw = re.search(rf"(?:^|/){_RAW.pattern}", stem)
     if raw is not None:
         sex, category, identity, first, second, view = raw.groups()

@@ -17,6 +17,7 @@ from pocold.data.pictures import (
     list_photos,
     read_pairs_csv,
     require_folder,
+    without_ending,
 )
 from pocold.data.skipping import MissingSplitError, OnError, check_split
 
@@ -57,7 +58,7 @@ class FolderPairs(PairDataset):
         root = require_folder(root)
         if is_parallel(root):
             pictures = _parallel_pictures(root, split, maps or (Maps("iuv/{path}.png"),))
-            pairs = read_pairs_csv(root / f"pairs-{split}.csv", _without_ending)
+            pairs = read_pairs_csv(root / f"pairs-{split}.csv", without_ending)
             super().__init__(pairs, pictures, f"{root / f'pairs-{split}.csv'}", transform, on_error)
             return
         listed = any((root / f"pairs-{name}.csv").is_file() for name in ("train", "test"))
@@ -69,7 +70,7 @@ class FolderPairs(PairDataset):
         if not pictures:
             raise ValueError(f"{place}: expected folders of people, PERSON/photo.jpg, but there are none")
         if listed:
-            pairs = read_pairs_csv(root / f"pairs-{split}.csv", _without_ending)
+            pairs = read_pairs_csv(root / f"pairs-{split}.csv", without_ending)
         else:
             pairs = all_pairs([p for p in pictures.values() if below or (split == "test") == _drawn_for_test(p.person)])
         if not pairs:
@@ -84,10 +85,6 @@ class FolderPairs(PairDataset):
 def is_parallel(root: Path) -> bool:
     """Whether pictures lie in ``img`` and maps in ``iuv``."""
     return (root / "img").is_dir() and (root / "iuv").is_dir()
-
-
-def _without_ending(name: str) -> str:
-    return name[: name.rfind(".")] if name.lower().endswith((".jpg", ".jpeg", ".png", ".webp")) else name
 
 
 def _parallel_pictures(root: Path, split: str, maps: Sequence[Maps]) -> dict[str, PictureFiles]:

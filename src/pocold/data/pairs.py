@@ -96,9 +96,7 @@ def check_sample(sample: Any, size: tuple[int, int] | None = None) -> None:
     sizes = {key: tuple(value.shape[-2:]) for key, value in sample.items() if isinstance(value, Tensor)}
     wanted = size or sizes["source"]
     if wrong := {key: found for key, found in sizes.items() if found != wanted}:
-        raise ValueError(
-            f"{where}: expected the size {wanted} (height, width), got {wrong}; set a size to frame them to"
-        )
+        raise ValueError(f"{where}: expected the size {wanted} (height, width), got {wrong}; set a size to frame to")
 
 
 def _check_tensor(where: str, key: str, value: Any, dtype: torch.dtype, ndim: int) -> None:
@@ -216,9 +214,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         raise ValueError("cannot make a batch of no samples")
     sizes = {tuple(sample[role].shape[-2:]) for sample in samples for role in ("source", "target")}
     if len(sizes) > 1:
-        raise ValueError(
-            f"pictures of different sizes cannot be one batch: {sorted(sizes)}; set a size to frame them to"
-        )
+        raise ValueError(f"pictures of different sizes cannot be one batch: {sorted(sizes)}; set a size to frame to")
     rows = cast(Sequence[dict[str, Any]], samples)
     shared = set.intersection(*(set(row) for row in rows))
     batch = {

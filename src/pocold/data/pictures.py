@@ -206,6 +206,11 @@ def list_photos(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def without_ending(name: str) -> str:
+    """A listed name without the ending of a picture file, if it has one."""
+    return name[: name.rfind(".")] if name.lower().endswith(tuple(PHOTO_ENDINGS)) else name
+
+
 def find_map(root: Path, maps: Iterable[Maps], **values: str) -> tuple[Path | None, ChannelOrder]:
     """The first map that exists, with its channel order; None if there is none."""
     for candidate in maps:

@@ -1,0 +1,137 @@
+"""The contract's own checks, the paired transform and batches."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pocold.data.pairs import PairedTransform, View, check_sample, collate, hflip
+from pocold.densepose import MIRRORED_LABEL
+
+
+def view(name: str, height: int = 16, width: int = 12, garments: bool = True) -> View:
+    """Noise whose every row and column can be told apart."""
+    rng = np.random.default_rng(len(name) + height)
+    photo = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    labels = rng.integers(0, 25, (height, width), dtype=np.uint8)
+    classes = rng.integers(0, 11, (height, width), dtype=np.uint8) if garments else None
+    return View(name, "anna", photo, labels, classes)
+
+
+def sample(**changes):
+    return {**PairedTransform()(view("a"), view("bb")), **changes}
+
+
+def test_a_sample_holds_the_contract():
+    check_sample(sample())
+    check_sample(sample(), (16, 12))
+    check_sample(PairedTransform()(view("a", garments=False), view("b")))  # garments of one alone are left out
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("text", "must be a dict, got str"),
+        ({k: v for k, v in sample().items() if k != "target_pose"}, r"missing \['target_pose'\]"),
+        (sample(extra=1), r"unknown \['extra'\]"),
+        (sample(person=""), "person must be a text"),
+        (sample(source_name=7), "source_name must be a text"),
+        ({k: v for k, v in sample().items() if k != "source_garments"}, "garment maps must come for source and target"),
+        (sample(source=torch.zeros(3, 16, 12, dtype=torch.float64)), r"source must be torch.float32 \(3, H, W\)"),
+        (sample(source=torch.zeros(1, 16, 12)), r"got torch.float32 \(1, 16, 12\)"),
+        (sample(target=np.zeros((3, 16, 12), dtype=np.float32)), "target must be a tensor .* got ndarray"),
+        (sample(source=torch.full((3, 16, 12), 1.5)), r"source must lie in \[-1, 1\], got values from 1.5 to 1.5"),
+        (sample(source=torch.full((3, 16, 12), float("nan"))), r"must lie in \[-1, 1\]"),
+        (sample(target_pose=torch.zeros(16, 12, dtype=torch.int64)), r"target_pose must be torch.uint8 \(H, W\)"),
+        (sample(target_pose=torch.full((16, 12), 25, dtype=torch.uint8)), "labels 0..24, got 25"),
+        (sample(source_garments=torch.zeros(1, 16, 12, dtype=torch.uint8)), r"source_garments must be torch.uint8"),
+        (sample(target_pose=torch.zeros(8, 12, dtype=torch.uint8)), r"expected the size \(16, 12\).*'target_pose'"),
+    ],
+)
+def test_samples_that_break_the_contract(broken, message):
+    with pytest.raises(ValueError, match=message):
+        check_sample(broken)
+
+
+def test_a_sample_of_another_size_than_asked_for():
+    with pytest.raises(ValueError, match=r"expected the size \(32, 24\)"):
+        check_sample(sample(), (32, 24))
+
+
+def test_source_and_target_of_different_sizes():
+    pair = PairedTransform()(view("a"), view("b", 20, 12))
+    with pytest.raises(ValueError, match="set a size to frame to"):
+        check_sample(pair)
+    check_sample(PairedTransform((24, 24))(view("a"), view("b", 20, 12)), (24, 24))
+
+
+def test_maps_of_another_size_than_their_picture():
+    photo = Image.new("RGB", (12, 16))
+    with pytest.raises(ValueError, match=r"x: its DensePose map is 16x12, but the picture is 12x16"):
+        View("x", "p", photo, np.zeros((12, 16), dtype=np.uint8))
+    with pytest.raises(ValueError, match="x: its garment map is 12x8"):
+        View("x", "p", photo, np.zeros((16, 12), dtype=np.uint8), np.zeros((8, 12), dtype=np.uint8))
+
+
+def test_flips_turn_everything_and_swap_sides():
+    plain, mirrored = PairedTransform()(view("a"), view("b")), PairedTransform(flip=1.0)(view("a"), view("b"))
+    for key in ("source", "target", "source_garments", "target_garments"):
+        assert torch.equal(mirrored[key], plain[key].flip(-1))
+    for key in ("source_pose", "target_pose"):
+        assert np.array_equal(mirrored[key].numpy(), MIRRORED_LABEL[plain[key].numpy()[:, ::-1]])
+        assert mirrored[key].dtype == torch.uint8
+    for key, value in hflip(hflip(plain)).items():
+        assert torch.equal(value, plain[key]) if torch.is_tensor(value) else value == plain[key]
+
+
+def test_flips_are_drawn_per_pair_and_epoch():
+    transform, plain = PairedTransform(flip=0.5), PairedTransform()
+
+    def flipped(number: int, epoch: int, seed: int = 0) -> bool:
+        pair = view(f"{number:03d}"), view(f"{number + 1:03d}")
+        drawn = PairedTransform(flip=0.5, seed=seed)(*pair, epoch)
+        both = [not torch.equal(drawn[key], plain(*pair)[key]) for key in ("source", "target")]
+        assert both[0] == both[1], "source and target must flip together"
+        return both[0]
+
+    first = [flipped(number, 0) for number in range(60)]
+    assert 15 < sum(first) < 45
+    assert first == [flipped(number, 0) for number in range(60)]
+    assert first != [flipped(number, 1) for number in range(60)]
+    assert first != [flipped(number, 0, seed=1) for number in range(60)]
+    assert transform == PairedTransform(flip=0.5)
+
+
+def test_picture_and_map_stay_aligned_when_framed():
+    labels = np.zeros((40, 20), dtype=np.uint8)
+    labels[10:30, 5:15] = 2
+    photo = Image.fromarray(np.repeat((labels[..., None] > 0) * np.uint8(255), 3, -1))
+    for mode in ("pad", "crop", "stretch"):
+        framed = PairedTransform((32, 32), mode)(*(View(n, "p", photo, labels, labels) for n in "ab"))
+        bright = framed["source"][0] > 0
+        for key in ("source_pose", "source_garments"):
+            assert (bright != (framed[key] > 0)).float().mean() < 0.04, (mode, key)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"flip": 1.5}, "flip is a probability"), ({"seed": -1}, "seed must not be negative"),
+     ({"mode": "zoom"}, "unknown frame mode"), ({"size": (0, 8)}, "sizes must be positive")],
+)  # fmt: skip
+def test_impossible_transforms(settings, message):
+    with pytest.raises(ValueError, match=message):
+        PairedTransform(**settings)
+
+
+def test_batches():
+    batch = collate([sample(), sample()])
+    assert batch["source"].shape == (2, 3, 16, 12)
+    assert batch["source_pose"].shape == batch["target_garments"].shape == (2, 16, 12)
+    assert batch["person"] == ["anna", "anna"]
+    mixed = collate([sample(), PairedTransform()(view("a", garments=False), view("b"))])
+    assert "source_garments" not in mixed
+    assert "target_garments" not in mixed
+    with pytest.raises(ValueError, match=r"different sizes .*\(16, 12\), \(32, 12\).* set a size"):
+        collate([sample(), PairedTransform()(view("a", 32), view("b", 32))])
+    with pytest.raises(ValueError, match="no samples"):
+        collate([])
