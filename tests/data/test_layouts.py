@@ -228,6 +228,19 @@ def test_two_files_of_one_name(tmp_path, people):
         FolderPairs(tmp_path)
 
 
+def test_a_map_is_no_picture(tmp_path, people):
+    """Neither one whose picture is gone, nor one that differs from its picture in the ending alone."""
+    crowd(tmp_path / "a" / "train", people, 1, pictures=2)
+    write(tmp_path / "a" / "train" / "person0" / "gone.iuv.png", people[0][0].pose.encode())
+    write(tmp_path / "a" / "train" / "person0" / "gone.garments.png", people[0][0].pose.encode())
+    assert FolderPairs(tmp_path / "a").pictures.keys() == {"person0/0", "person0/1"}
+    for v in range(2):
+        write(tmp_path / "b" / "train" / "eve" / f"{v}.jpg", people[0][v].photo)
+        write(tmp_path / "b" / "train" / "eve" / f"{v}.png", people[0][v].pose.encode())
+    dataset = FolderPairs(tmp_path / "b", maps=[Maps("{folder}/{stem}.png")])
+    assert named(dataset) == {("eve/0", "eve/1"), ("eve/1", "eve/0")}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [("a,b\nx,y\n", "expected the columns 'from' and 'to', got"), ("", "expected the columns"),

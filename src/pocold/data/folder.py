@@ -9,6 +9,7 @@ from pathlib import Path
 from pocold.data.pairs import PairedTransform
 from pocold.data.pictures import (
     MAPS_BESIDE,
+    PHOTO_ENDINGS,
     Maps,
     Pair,
     PairDataset,
@@ -21,6 +22,7 @@ from pocold.data.pictures import (
 )
 from pocold.data.skipping import MissingSplitError, OnError, check_split
 
+_GARMENTS = ".garments.png"
 _TEST_SHARE = 10  # one person in ten is for testing where nothing else says who is
 
 
@@ -100,23 +102,32 @@ def _parallel_pictures(root: Path, split: str, maps: Sequence[Maps]) -> dict[str
 
 
 def _people_pictures(root: Path, place: Path, split: str, maps: Sequence[Maps]) -> dict[str, PictureFiles]:
-    """Pictures in folders of people below ``place``. What is the map of another picture is no picture."""
-    pictures: dict[str, PictureFiles] = {}
-    others: set[Path] = set()
-    for photo in list_photos(place):
+    """Pictures in folders of people below ``place``. A map is no picture, also if its own picture is gone."""
+    endings = {_GARMENTS, *(candidate.pattern.rpartition("}")[2] for candidate in maps)} - PHOTO_ENDINGS - {""}
+    photos = [photo for photo in list_photos(place) if not photo.name.endswith(tuple(endings))]
+    found: list[PictureFiles] = []
+    for photo in photos:
         inside = photo.relative_to(place)
         if len(inside.parts) < 2:
             continue  # not in anybody's folder: a sheet, a logo
         name, folder = inside.with_suffix("").as_posix(), photo.parent.relative_to(root).as_posix()
         pose, channels = find_map(root, maps, folder=folder, stem=photo.stem, path=name, name=name, split=split)
-        garments = photo.with_name(f"{photo.stem}.garments.png")
-        has_garments = garments.is_file()
-        others |= {path for path in (pose, garments if has_garments else None) if path is not None}
-        person = inside.parent.as_posix()
-        if name in pictures:
-            raise ValueError(f"{photo} and {pictures[name].photo} have the same name but for the ending; rename one")
-        pictures[name] = PictureFiles(name, person, photo, pose, channels, garments if has_garments else None)
-    return {name: picture for name, picture in pictures.items() if picture.photo not in others}
+        garments = photo.with_name(photo.stem + _GARMENTS)
+        found.append(
+            PictureFiles(
+                name, inside.parent.as_posix(), photo, pose, channels, garments if garments.is_file() else None
+            )
+        )
+    used = {picture.pose for picture in found if picture.pose != picture.photo}
+    pictures: dict[str, PictureFiles] = {}
+    for picture in found:
+        if picture.photo in used:
+            continue
+        if picture.name in pictures:
+            same = pictures[picture.name].photo
+            raise ValueError(f"{picture.photo} and {same} have the same name but for the ending; rename one")
+        pictures[picture.name] = picture
+    return pictures
 
 
 def _drawn_for_test(person: str) -> bool:
