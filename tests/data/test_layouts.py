@@ -15,7 +15,7 @@ from pocold.data.market1501 import MarketPairs
 from pocold.data.market1501 import person_of as market_person
 from pocold.data.opening import detect_layout, open_data, open_splits
 from pocold.data.pairs import PairedTransform, collate
-from pocold.data.pictures import Maps
+from pocold.data.pictures import Maps, open_lmdb
 
 
 def named(dataset) -> set[tuple[str, str]]:
@@ -33,6 +33,10 @@ def named(dataset) -> set[tuple[str, str]]:
 )  # fmt: skip
 def test_the_flat_name_of_a_path(path):
     assert flat_name(path) == "fashionWOMENTees_Tanksid0000000202_1front"
+
+
+def test_only_the_first_underscore_of_a_file_name_stays():
+    assert flat_name("MEN/Denim/id_00000001/01_7_additional_2.jpg") == "fashionMENDenimid0000000101_7additional2"
 
 
 def test_flat_names_and_raw_paths_are_inverse():
@@ -112,6 +116,7 @@ def test_an_lmdb_survives_workers(whole_trees):
     dataset = whole_trees["deepfashion_lmdb"].open("train")
     before = dataset[0]["source"]
     batches = list(DataLoader(dataset, batch_size=1, num_workers=2, collate_fn=collate))
+    assert open_lmdb.cache_info().currsize == 0, "an environment must not be used on both sides of a fork"
     assert torch.equal(batches[0]["source"][0], before)
     assert torch.equal(dataset[0]["source"], before)
 
