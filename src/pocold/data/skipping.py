@@ -45,10 +45,14 @@ class SkipLog:
     def __init__(self) -> None:
         folder = tempfile.mkdtemp(prefix="pocold-skipped-")
         self._path = os.path.join(folder, "skipped.jsonl")
+        self._noted: set[str] = set()  # by this process: the same file fails again in every epoch
         weakref.finalize(self, _remove, folder, os.getpid())
 
     def add(self, name: str, reason: str) -> None:
         """Note that ``name`` was skipped; the first reason of a name counts."""
+        if name in self._noted:
+            return
+        self._noted.add(name)
         line = json.dumps([name, reason]) + "\n"
         # one write in append mode: lines of several processes do not mix
         handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
