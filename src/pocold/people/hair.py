@@ -83,6 +83,13 @@ class Strands:
         return Shade(colour.clamp(0, 1), self.relief * streak, gloss, alpha)
 
 
+def solid_hair(hair: Hair, rng: np.random.Generator) -> Strands:
+    """A material for hair meshes that end where their triangles end."""
+    return Strands(
+        hair.colour, SineField(rng, 14, 45, 140, (1.0, 0.45, 0.16)), SineField(rng, 2, 60, 200), 0.0012, 0.001
+    )
+
+
 def hair_pieces(wearer: Wearer, hair: Hair, rng: np.random.Generator) -> list[Piece]:
     """The pieces of a hair style; none for a bald head."""
     if hair.style == "bald":

@@ -3,6 +3,7 @@
 Legend: B shots, P vertices and T triangles of the figure, N fragments, H W picture size, h w supersampled size.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +20,7 @@ from pocold.people.dressing import dress
 from pocold.people.figure import SOFT, SOLID, Figure, Wearer
 from pocold.people.labels import densepose_of, keypoint_visibility, keypoints_3d
 from pocold.people.looks import Look, random_look
+from pocold.people.makehuman import Garment, choose_garments
 from pocold.people.mesh import vertex_normals
 from pocold.people.poses import Crop, random_crop, random_pose, random_view
 from pocold.people.raster import Fragments, rasterize
@@ -78,19 +80,27 @@ class Person:
 
     Attributes:
         look, shoot: see there.
+        garments: MakeHuman garments worn instead of the look's own, by kind; see :mod:`pocold.people.makehuman`.
         wearer: the build at rest.
         device: where drawing happens.
     """
 
-    def __init__(self, look: Look, shoot: Shoot | None = None, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        look: Look,
+        shoot: Shoot | None = None,
+        device: torch.device | str = "cpu",
+        garments: Mapping[str, Garment] | None = None,
+    ) -> None:
         self.look, self.shoot = look, shoot or Shoot()
+        self.garments = dict(garments or {})
         self.wearer = Wearer(look.shape)
         self.device = torch.device(device)
 
     @cached_property
     def figure(self) -> Figure:
         """The dressed body; built on first use."""
-        return dress(self.look, self.wearer).to(self.device)
+        return dress(self.look, self.wearer, self.garments).to(self.device)
 
     def draw(self, shots: list[Shot], size: tuple[int, int] = (256, 176), supersample: int = 2) -> list[Picture]:
         """Draw pictures.
@@ -126,10 +136,17 @@ class Person:
         return Shot(pose, view, crop, seed, random_backdrop(rng) if vary_backdrop else None, shift)
 
 
-def random_person(seed: int, identity: int, device: torch.device | str = "cpu") -> Person:
-    """The person with this number in the population of a seed; a pure function of both."""
+def random_person(seed: int, identity: int, device: torch.device | str = "cpu", wardrobe: str | None = None) -> Person:
+    """The person with this number in the population of a seed; a pure function of both.
+
+    With ``wardrobe``, a folder of MakeHuman garments, some of these are worn instead of the built-in ones.
+    """
     rng = np.random.default_rng([seed, identity])
-    return Person(random_look(rng), random_shoot(rng), device)
+    look, shoot = random_look(rng), random_shoot(rng)
+    garments = {}
+    if wardrobe is not None:
+        garments = choose_garments(np.random.default_rng([seed, identity, 3]), wardrobe, look.shape.gender > 0.5)
+    return Person(look, shoot, device, garments)
 
 
 @dataclass(frozen=True)
