@@ -6,7 +6,7 @@ import pytest
 from pocold.densepose import DensePose
 from pocold.people.labels import KEYPOINT_NAMES
 from pocold.people.poses import POSES
-from pocold.people.render import draw_densepose
+from pocold.people.posing import draw_densepose
 
 SIZE = (128, 88)
 

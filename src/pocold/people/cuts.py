@@ -22,7 +22,13 @@ def _ellipse(where: Canonical, width: float, depth: float) -> Tensor:
 
 
 def neckline(where: Canonical, kind: str) -> Tensor:
-    """Below the neckline, ``(V,)``."""
+    """Below the neckline, ``(V,)``.
+
+    Raises:
+        ValueError: for an unknown kind.
+    """
+    if kind not in NECKLINES:
+        raise ValueError(f"unknown neckline {kind!r}: expected one of {', '.join(NECKLINES)}")
     if kind == "turtle":
         return 0.752 - where.z
     back = _ellipse(where, 0.075, 0.033)
@@ -59,11 +65,6 @@ def trousers(where: Canonical, waist: float, length: float) -> Tensor:
     """From the waist (height) down to the leg coordinate ``length``."""
     field = torch.minimum(waist - where.z, (length - where.leg) * _LEG)
     return torch.minimum(field, (0.3 - where.arm_share) * 0.4)
-
-
-def skirt_cover(where: Canonical, waist: float, length: float) -> Tensor:
-    """What a skirt hides of the body; like trousers that end a little above its hem."""
-    return trousers(where, waist, length)
 
 
 def front_opening(where: Canonical, gap: float) -> Tensor:

@@ -1,5 +1,6 @@
 """Hair styles: a cap that grows from the scalp with a soft hairline, and what falls or is tied behind it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,7 +126,9 @@ def hair_pieces(wearer: Wearer, hair: Hair, rng: np.random.Generator) -> list[Pi
     return pieces
 
 
-def _tube(wearer: Wearer, material: Strands, start: Tensor, end: Tensor, radius, chest: float) -> Piece:  # type: ignore[no-untyped-def]
+def _tube(
+    wearer: Wearer, material: Strands, start: Tensor, end: Tensor, radius: Callable[[Tensor], Tensor], chest: float
+) -> Piece:
     def centre(t: Tensor) -> Tensor:
         line = torch.lerp(start, end, t[:, None])
         return line + torch.tensor([0.0, 0.02, 0.0]) * torch.sin(torch.pi * t)[:, None]

@@ -184,7 +184,7 @@ def choose_garments(rng: np.random.Generator, folder: str, woman: bool) -> dict[
 
 
 def garment_piece(
-    wearer: Wearer, garment: Garment, name: str, material: Material, covered: Tensor | None = None, layer: int = SOLID
+    wearer: Wearer, garment: Garment, name: str, material: Material, covered: Tensor | None = None
 ) -> Piece:
     """The garment on a build; ``covered`` ``(V,)`` is positive under what is worn over it."""
     count = len(garment.index)
@@ -195,7 +195,7 @@ def garment_piece(
         bias = 0.03 * (covered[garment.index[:, 0]][garment.triangles] > 0).any(1).float()
     return Piece(
         CLASS_ID[name], material, garment.vertices(wearer.rest), weights / weights.sum(1, keepdim=True),
-        garment.of(canonical.values), torch.full((count,), 0.1), torch.zeros(count), garment.triangles, True, layer,
+        garment.of(canonical.values), torch.full((count,), 0.1), torch.zeros(count), garment.triangles, True, SOLID,
         bias,
     )  # fmt: skip
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pocold.densepose import DensePose
 from pocold.people.anatomy import Canonical
-from pocold.people.body import AVERAGE, BodyShape, skin
-from pocold.people.camera import Camera, Lens, check_size, frame_person
+from pocold.people.body import skin
+from pocold.people.camera import Camera, check_size, frame_person
 from pocold.people.dressing import dress
 from pocold.people.figure import SOFT, SOLID, Figure, Wearer
 from pocold.people.labels import densepose_of, keypoint_visibility, keypoints_3d
@@ -23,8 +23,9 @@ from pocold.people.looks import Look, random_look
 from pocold.people.makehuman import Garment, choose_garments
 from pocold.people.mesh import vertex_normals
 from pocold.people.poses import Crop, random_crop, random_pose, random_view
+from pocold.people.posing import Bodies
 from pocold.people.raster import Fragments, rasterize
-from pocold.people.seat import SEAT_TRIANGLES, SEAT_VERTICES, seat_corners
+from pocold.people.seat import SEAT_VERTICES, seat_corners
 from pocold.people.shading import ShadowMap, floor_shadow, illuminate, occlusion, relief
 from pocold.people.skeleton import Pose, bone_transforms
 from pocold.people.studio import Backdrop, Shoot, draw_backdrop, expose, random_backdrop, random_shoot
@@ -149,91 +150,6 @@ def random_person(seed: int, identity: int, device: torch.device | str = "cpu", 
     return Person(look, shoot, device, garments)
 
 
-@dataclass(frozen=True)
-class PosedBody:
-    """A body in a pose before a camera, without a look.
-
-    Attributes:
-        camera: its camera; another one may be tried in :meth:`densepose`.
-        vertices: the bodies, see :class:`_PosedBody`.
-    """
-
-    camera: Camera
-    vertices: "_PosedBody"
-
-    def densepose(self, camera: Camera | None = None) -> DensePose:
-        """The map as seen by ``camera``, or by :attr:`camera`."""
-        camera = camera or self.camera
-        return densepose_of(self.vertices.fragments([camera]), camera.size, 1)[0]
-
-
-def pose_body(
-    pose: Pose, view: float = 0.0, crop: Crop = "full", size: tuple[int, int] = (256, 176), shape: BodyShape = AVERAGE,
-    lens: Lens | None = None,
-) -> PosedBody:  # fmt: skip
-    """Pose a body and choose its camera.
-
-    Raises:
-        ValueError: for an impossible size.
-    """
-    wearer = Wearer(shape)
-    transforms = bone_transforms(pose, wearer.anatomy.body, wearer.heads)
-    posed = _PosedBody.of(wearer, transforms[None], "cpu")
-    camera = frame_person(
-        posed.vertices[0, posed.used], transforms, wearer.heads, wearer.anatomy.body, view=view, crop=crop, size=size,
-        lens=lens or Lens(), standing=wearer.standing,
-    )  # fmt: skip
-    return PosedBody(camera, posed)
-
-
-def draw_densepose(
-    pose: Pose, view: float = 0.0, crop: Crop = "full", size: tuple[int, int] = (256, 176), shape: BodyShape = AVERAGE
-) -> DensePose:
-    """The DensePose map of a pose alone: what ``pocold pose`` writes.
-
-    Raises:
-        ValueError: for an impossible size.
-    """
-    return pose_body(pose, view, crop, size, shape).densepose()
-
-
-@dataclass(frozen=True)
-class _PosedBody:
-    """Naked bodies in world coordinates, for labels; after the V body vertices come those of the seat.
-
-    Attributes:
-        vertices: ``(B, V + SEAT_VERTICES, 3)``.
-        used: vertices of the skin.
-        faces: triangles of the skin, then of the seat.
-        num_skin: how many of them are skin.
-    """
-
-    vertices: Tensor
-    used: Tensor
-    faces: Tensor
-    num_skin: int
-
-    @classmethod
-    def of(
-        cls, wearer: Wearer, transforms: np.ndarray, device: torch.device | str, seats: Tensor | None = None
-    ) -> "_PosedBody":
-        body = wearer.anatomy.body
-        used, count = body.faces.flatten().unique(), len(wearer.rest)
-        moves = torch.from_numpy(transforms).float().to(device)
-        vertices = torch.zeros(len(transforms), count + SEAT_VERTICES, 3, device=device)
-        vertices[:, used] = skin(wearer.rest[used].to(device), body.weights[used].to(device), moves)
-        if seats is not None:
-            vertices[:, count:] = seats
-        faces = torch.cat([body.faces, SEAT_TRIANGLES + count])
-        return cls(vertices, used.to(device), faces.to(device), len(body.faces))
-
-    def fragments(self, cameras: list[Camera]) -> Fragments:
-        projected = [c.project(c.to_camera(v)) for c, v in zip(cameras, self.vertices, strict=True)]
-        points, depth = torch.stack([p for p, _ in projected]), torch.stack([d for _, d in projected])
-        seen = rasterize(points, depth, self.faces, cameras[0].size)
-        return seen.select(seen.triangle < self.num_skin)
-
-
 def _place_seats(wearer: Wearer, shots: list[Shot], moves: np.ndarray, vertices: Tensor) -> Tensor:
     """Put the figure's seat under seated people, in place; for others it stays a point. Returns its vertices."""
     index = wearer.anatomy.body.bone_index
@@ -256,7 +172,7 @@ class _Stage:
     shots: list[Shot]
     cameras: list[Camera]
     transforms: Tensor
-    body: _PosedBody
+    body: Bodies
     vertices: Tensor  # (B, P, 3), world
 
     @classmethod
@@ -275,7 +191,7 @@ class _Stage:
             )
             for b, shot in enumerate(shots)
         ]  # fmt: skip
-        body = _PosedBody.of(wearer, moves, person.device, seats)
+        body = Bodies.of(wearer, moves, person.device, seats)
         return cls(person, shots, cameras, transforms, body, vertices)
 
     def body_fragments(self) -> Fragments:

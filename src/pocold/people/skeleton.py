@@ -5,6 +5,7 @@ rotation, which never twists. Rotations are about world axes at rest. Legend: J 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,7 @@ from pocold.people.body import Body
 
 Vector = tuple[float, float, float]
 _DEGREE = math.pi / 180
+HeadOf = Callable[[str], np.ndarray]  # rest position of a bone's head
 SIDES = ((".L", 1.0), (".R", -1.0))
 
 
@@ -132,7 +134,9 @@ def bone_rotations(pose: Pose, body: Body, heads: np.ndarray) -> dict[str, np.nd
     return turns
 
 
-def _pose_arm(turns: dict[str, np.ndarray], arm: Arm, chest: np.ndarray, suffix: str, side: float, head_of) -> None:  # type: ignore[no-untyped-def]
+def _pose_arm(
+    turns: dict[str, np.ndarray], arm: Arm, chest: np.ndarray, suffix: str, side: float, head_of: HeadOf
+) -> None:
     upper, lower = (np.array([d[0] * side, -d[1], d[2]]) for d in (arm.upper, arm.lower))
     raised = math.degrees(math.atan2(arm.upper[2], math.hypot(arm.upper[0], arm.upper[1])))
     lift = 28 * min(max(raised + 30, 0) / 90, 1.2)  # the shoulder blade follows an arm above 30 degrees under level
@@ -154,7 +158,9 @@ def _pose_arm(turns: dict[str, np.ndarray], arm: Arm, chest: np.ndarray, suffix:
             turns[f"finger{finger}-{joint}{suffix}"] = rotation(knuckles, -side * bend)
 
 
-def _pose_leg(turns: dict[str, np.ndarray], leg: Leg, whole: np.ndarray, suffix: str, side: float, head_of) -> None:  # type: ignore[no-untyped-def]
+def _pose_leg(
+    turns: dict[str, np.ndarray], leg: Leg, whole: np.ndarray, suffix: str, side: float, head_of: HeadOf
+) -> None:
     hip, knee, ankle = (head_of(b + suffix) for b in ("upperleg01", "lowerleg01", "foot"))
     outwards = rotation((0, 0, 1), side * leg.turn * 0.6)
     thigh = whole @ outwards @ _leg_direction(leg.spread, leg.thigh, side)
