@@ -151,11 +151,28 @@ def _pose_arm(
     half_twist = rotation(wrist - elbow, side * arm.twist / 2)
     turns["lowerarm02" + suffix] = half_twist
     turns["wrist" + suffix] = half_twist
-    knuckles = head_of("finger5-1" + suffix) - head_of("finger2-1" + suffix)  # fingers bend about the row of knuckles
+    _pose_fingers(turns, arm.curl, suffix, side, head_of)
+
+
+def _pose_fingers(turns: dict[str, np.ndarray], curl: float, suffix: str, side: float, head_of: HeadOf) -> None:
+    """Bend the fingers about the row of knuckles and bring them together; at rest they are spread."""
+
+    def direction(finger: int) -> np.ndarray:
+        along = head_of(f"finger{finger}-2{suffix}") - head_of(f"finger{finger}-1{suffix}")
+        return along / np.linalg.norm(along)
+
+    middle = direction(3)
+    knuckles = head_of("finger5-1" + suffix) - head_of("finger2-1" + suffix)
+    together = 0.3 if curl < 6 else 0.7
+    own = direction(1)
+    turns[f"finger1-1{suffix}"] = smallest_rotation(own, own + 0.6 * together * (middle - own))
     for finger in range(2, 6):
         for joint in range(1, 4):
-            bend = arm.curl * (1 + 0.12 * (finger - 3)) * (0.8 if joint == 1 else 1.0)
+            bend = curl * (1 + 0.12 * (finger - 3)) * (0.8 if joint == 1 else 1.0)
             turns[f"finger{finger}-{joint}{suffix}"] = rotation(knuckles, -side * bend)
+        own = direction(finger)
+        closing = smallest_rotation(own, own + together * (middle - own))
+        turns[f"finger{finger}-1{suffix}"] = turns[f"finger{finger}-1{suffix}"] @ closing
 
 
 def _pose_leg(
