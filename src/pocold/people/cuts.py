@@ -49,12 +49,13 @@ def neckline(where: Canonical, kind: str) -> Tensor:
 def torso_top(where: Canonical, hem: float, sleeve: float, kind: str) -> Tensor:
     """A top from ``hem`` (height on the average body) to its neckline, sleeves to the arm coordinate ``sleeve``.
 
-    A negative ``sleeve`` makes a tank top with straps.
+    A negative ``sleeve`` makes a tank top: -1 with narrow straps, -0.4 with wide ones.
     """
     above = torch.maximum(where.z - hem, (where.arm_share - 0.35) * 0.5)
     below_neck = torch.maximum(neckline(where, kind), (where.arm_share - 0.6) * 0.3)
     if sleeve < 0:
-        shoulder = 0.205 - 0.095 * ((where.z - 0.46) / 0.16).clamp(0, 1)
+        wider = 0.05 * (1 + sleeve)
+        shoulder = 0.205 + wider - 0.095 * ((where.z - 0.46) / 0.16).clamp(0, 1)
         sides = torch.minimum(shoulder - where.x.abs(), (0.42 - where.arm_share) * 0.2)
     else:
         sides = torch.maximum((sleeve - where.arm) * _ARM, (0.5 - where.arm_share) * 0.3)

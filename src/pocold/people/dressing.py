@@ -46,7 +46,7 @@ def dress(look: Look, wearer: Wearer | None = None, garments: Mapping[str, Garme
     if garments:
         return _dress_in_garments(wearer, look, garments, rng)
     shoes, shoe_field = shoe_piece(wearer, look.shoes, rng)
-    top_field = cuts.torso_top(where, look.top.hem, look.top.sleeve, look.top.neckline)
+    top_field = _top_field(wearer, look.top)
     lower_field = _lower_field(wearer, look)
     jacket_field = torch.full_like(top_field, _NOWHERE)
     if look.jacket is not None:
@@ -77,7 +77,7 @@ def _dress_in_garments(wearer: Wearer, look: Look, garments: Mapping[str, Garmen
         shoes = garment_piece(wearer, garments["shoes"], "shoes", Cloth(leather, Wrinkles(rng, 0.0), hem=0))
         shoe_field = covered_by(wearer, garments["shoes"], 0.03)
     outside = torch.full_like(shoe_field, _NOWHERE)
-    top_field = cuts.torso_top(wearer.canonical, look.top.hem, look.top.sleeve, look.top.neckline)
+    top_field = _top_field(wearer, look.top)
     lower_field = _lower_field(wearer, look)
     pieces = []
     if "bottom" in garments and not isinstance(look.bottom, Skirt):
@@ -105,6 +105,12 @@ def _dress_in_garments(wearer: Wearer, look: Look, garments: Mapping[str, Garmen
     return Figure.of(pieces)
 
 
+def _top_field(wearer: Wearer, top: Top) -> Tensor:
+    field = cuts.torso_top(wearer.canonical, top.hem, top.sleeve, top.neckline)
+    # narrow curves on a coarse mesh are ragged; straps would be rounded away
+    return field if top.sleeve < 0 else wearer.anatomy.tights_smoother.laplace(field[:, None], 2)[:, 0]
+
+
 def _lower_field(wearer: Wearer, look: Look) -> Tensor:
     where = wearer.canonical
     if isinstance(look.bottom, Skirt):  # thighs show a hand's breadth under the hem when the skirt swings
@@ -114,7 +120,7 @@ def _lower_field(wearer: Wearer, look: Look) -> Tensor:
 
 def _jacket_field(wearer: Wearer, jacket: Jacket) -> Tensor:
     where = wearer.canonical
-    field = cuts.torso_top(where, jacket.hem, 1.97, "crew")
+    field = _top_field(wearer, Top(jacket.fabric, sleeve=1.97, hem=jacket.hem))
     if jacket.gap >= 0:
         field = torch.minimum(
             field, torch.maximum(cuts.front_opening(where, jacket.gap), (where.arm_share - 0.4) * 0.4)

@@ -153,7 +153,9 @@ def illuminate(
     half = F.normalize(towards + normals.new_tensor([0.0, -1.0, 0.0]), dim=0)
     highlight = gloss * (normals @ half).clamp(min=0) ** 20 * (0.25 + 0.75 * lit)
     rim = 0.05 * (1 + normals[:, 1].clamp(max=0)).pow(3) * open_sky
-    return (linear + (0.33 * highlight)[:, None] + rim[:, None] * colour).clamp(0, 1).pow(1 / 2.2)
+    linear = linear + (0.33 * highlight)[:, None] + rim[:, None] * colour
+    bright = 0.55 + 0.45 * (1 - torch.exp(-(linear - 0.55).clamp(min=0) / 0.45))  # a film's shoulder: white keeps folds
+    return torch.where(linear > 0.55, bright, linear).clamp(0, 1).pow(1 / 2.2)
 
 
 def floor_shadow(vertices: Tensor, shadow: ShadowMap, cameras: list[Camera], size: tuple[int, int]) -> Tensor:
