@@ -133,7 +133,7 @@ def _top(wearer: Wearer, look: Look, top: Tensor, lower: Tensor, jacket: Tensor,
     field, covered = torch.minimum(top, cuts.MARGIN - jacket), jacket
     if style.tucked or look.dress:
         field, covered = torch.minimum(field, 0.02 - lower), torch.maximum(jacket, lower)
-    extra = 0.0 if style.tucked or look.dress else 0.004
+    extra = 0.0 if style.tucked or look.dress else 0.0025
     cloth = Cloth(
         style.fabric, Wrinkles(rng, 0.0032 + 0.0016 * style.loose), placket=style.neckline == "shirt",
         rib=style.fabric.pattern in ("knit", "heather"),
