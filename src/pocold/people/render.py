@@ -225,19 +225,21 @@ def _paint(stage: _Stage, supersample: int) -> tuple[list[np.ndarray], list[np.n
     painted = _Painted.of(stage, fragments, vertices, points, cameras)
     shadow = ShadowMap.of(vertices, figure.triangles, figure.two_sided, shoot.light)
     lit = shadow.lit(painted.position, fragments.picture, shoot.light.softness)
-    sky = occlusion(painted.depth_image)[fragments.picture, fragments.row, fragments.column]
+    sky = occlusion(painted.depth_image, fragments)
     colour = illuminate(painted.colour, painted.normals, painted.gloss, painted.is_skin, lit, sky, shoot.light)
 
     height, width = cameras[0].size
-    canvas = torch.zeros(batch, height, width, 4, device=colour.device)
-    kind = torch.zeros(batch, height, width, dtype=torch.int64, device=colour.device)
+    canvas = torch.zeros(batch * height * width, 4, device=colour.device)
+    kind = torch.zeros(batch * height * width, dtype=torch.int64, device=colour.device)
+    pixel = (fragments.picture * height + fragments.row) * width + fragments.column
     solid, soft = fragments.layer == SOLID, painted.visible_hair
     for chosen, alpha in ((solid, None), (soft, painted.alpha)):
-        place = (fragments.picture[chosen], fragments.row[chosen], fragments.column[chosen])
+        place = pixel[chosen]
         share = torch.ones_like(colour[chosen, :1]) if alpha is None else alpha[chosen, None]
         canvas[place] = canvas[place] * (1 - share) + torch.cat([colour[chosen], torch.ones_like(share)], 1) * share
         kind[place] = torch.where(share[:, 0] > 0.5, painted.garment[chosen], kind[place])
-    small = F.avg_pool2d(canvas.permute(0, 3, 1, 2), supersample)
+    canvas = canvas.view(batch, height, width, 4).permute(0, 3, 1, 2)
+    small = F.avg_pool2d(canvas, supersample)
     darkening = floor_shadow(vertices, shadow, stage.cameras, size)
     images: list[np.ndarray] = []
     for b, shot in enumerate(stage.shots):
@@ -245,7 +247,7 @@ def _paint(stage: _Stage, supersample: int) -> tuple[list[np.ndarray], list[np.n
         background = background * (1 - darkening[b])
         picture = small[b, :3] + (1 - small[b, 3:]) * background
         images.append(expose(picture, shoot.film, np.random.default_rng(shot.seed)))
-    garments = _most_frequent(kind, supersample).to(torch.uint8).cpu().numpy()
+    garments = _most_frequent(kind.view(batch, height, width), supersample).to(torch.uint8).cpu().numpy()
     return images, list(garments)
 
 
