@@ -261,8 +261,12 @@ def _horizon(camera: Camera) -> float:
 def _most_frequent(kind: Tensor, side: int) -> Tensor:
     """The class most samples of each pixel have: ``(B, h, w)`` to ``(B, H, W)``."""
     samples = kind.unfold(1, side, side).unfold(2, side, side).flatten(3)  # (B, H, W, samples)
-    votes = (samples[..., None] == samples[..., None, :]).sum(-1)
-    return samples.gather(3, votes.argmax(3, keepdim=True))[..., 0]
+    result = samples[..., 0].clone()
+    mixed = samples.amax(3) != samples.amin(3)
+    undecided = samples[mixed]  # (M, samples)
+    votes = (undecided[:, :, None] == undecided[:, None]).sum(2)
+    result[mixed] = undecided.gather(1, votes.argmax(1, keepdim=True))[:, 0]
+    return result
 
 
 @dataclass(frozen=True)
