@@ -121,18 +121,21 @@ def test_kept_latents_are_exact(models, name):
 
 
 class Oracle:
-    """A denoiser that knows the clean latents: its predictions are exact where the latents hold what they should."""
+    """A denoiser that knows the clean latents, and so the noise in whatever it is given."""
 
     dtype = torch.float32
 
     def __init__(self, clean):
         self.clean, self.alphas = clean, make_scheduler("ddim").alphas_cumprod.double()
+        self.noise_levels = []
 
     def __call__(self, latents, timestep, pose, code=None, appearance_rows=None):
         t = float(timestep)
         low, high = self.alphas[math.floor(t)], self.alphas[min(math.ceil(t), 999)]
         alpha = (low + (high - low) * (t - math.floor(t))).float()
-        return UNetOutput((latents - alpha.sqrt() * self.clean) / (1 - alpha).sqrt())
+        noise = (latents - alpha.sqrt() * self.clean) / (1 - alpha).sqrt()
+        self.noise_levels.append(noise.std().item())
+        return UNetOutput(noise)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +155,10 @@ def test_exact_predictions_lead_to_the_clean_latents(scheduler):
     noise = torch.randn(1, 4, *SIZE, generator=torch.Generator().manual_seed(2))
     scheduler.set_timesteps(20)
     pose = torch.zeros(1, 25, *SIZE)
-    result = denoise(Oracle(clean), scheduler, noise, pose, None, lambda t: GUIDANCE["conditional"](1, 1))
+    oracle = Oracle(clean)
+    result = denoise(oracle, scheduler, noise, pose, None, lambda t: GUIDANCE["conditional"](1, 1))
+    # what the network sees holds noise of unit variance at every step: the input is scaled for its time step
+    assert oracle.noise_levels == pytest.approx([1.0] * len(oracle.noise_levels), abs=0.2)
     # the published schedules end at the first noise level, 3 % of noise, not at none
     torch.testing.assert_close(result, clean, atol=0.15, rtol=0)
 
