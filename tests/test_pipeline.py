@@ -495,7 +495,7 @@ def test_any_diffusers_scheduler_works(toy):
         ({"source": "nowhere.png"}, "source: no such file: nowhere.png"),
         ({"source": np.full((64, 48, 3), np.nan)}, "source: the array holds NaN"),
         ({"source": photo(size=(1, 1))}, "source: expected at least 8 pixels a side, got 1x1"),
-        ({"callback_on_step_end_tensor_inputs": ["noise"]}, "can only name"),
+        ({"callback_on_step_end_tensor_inputs": ["noise"]}, "unknown callback_on_step_end_tensor_inputs 'noise'"),
     ],
 )
 def test_bad_inputs_are_named(toy, options, message):

@@ -3,27 +3,25 @@
 Legend: B pictures, C latent channels, h w latent size, H W picture size.
 """
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
-from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from pocold import images
 from pocold.appearance import AppearanceCode
 from pocold.checkpoints import load_component, weights_fingerprint
-from pocold.densepose import DensePose, PoseInput, body_part_labels, one_hot, resize_labels
+from pocold.densepose import DensePose, PoseInput, one_hot
 from pocold.editing import EditedImage
 from pocold.files import atomic_folder, read_json
 from pocold.guidance import WITH_APPEARANCE, BranchWeights, decayed, guidance_formula
 from pocold.images import Frame, FrameMode, ImageInput, MaskInput
+from pocold.inputs import check_finite, check_one_of, check_whole, listed, load_poses, starting_noise, token_masks
 from pocold.models import autoencoder
 from pocold.models.appearance_encoder import AppearanceEncoder
 from pocold.models.presets import build_models
@@ -152,7 +150,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         Raises:
             ValueError: for pictures or maps that cannot be used, or if a map shows none of ``parts``.
         """
-        sources, maps = _listed(source), _listed(source_pose)
+        sources, maps = listed(source), listed(source_pose)
         if not sources:
             raise ValueError("source: expected at least one photograph, got none")
         if parts is not None and len(maps) != len(sources):
@@ -194,7 +192,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         if parts is not None:
             if labels is None:
                 raise ValueError("parts need the labels of the photographs")
-            masks = _token_masks(labels.to(self._execution_device), [feature.shape[-2:] for feature in features], parts)
+            masks = token_masks(labels.to(self._execution_device), [feature.shape[-2:] for feature in features], parts)
         return self.unet.extract_appearance(features, fingerprint=self.fingerprint(), token_masks=masks)
 
     # -- pictures ------------------------------------------------------------------------------------------------
@@ -263,16 +261,20 @@ class PoseTransferPipeline(DiffusionPipeline):
             ValueError: for any input that cannot be used; the message says what was expected.
         """
         formula = guidance_formula(guidance)
-        self._check(num_inference_steps, batch_size, output_type, eta, feather, callback_on_step_end_tensor_inputs)
-        for name, scale in (
-            ("pose_guidance_scale", pose_guidance_scale),
-            ("appearance_guidance_scale", appearance_guidance_scale),
-            ("guidance_floor", guidance_floor),
-        ):
-            if scale is not None and not (isinstance(scale, int | float) and math.isfinite(scale)):
-                raise ValueError(f"{name} must be a finite number, got {scale!r}")
+        check_whole("num_inference_steps", num_inference_steps, 1, self.scheduler.config.num_train_timesteps)
+        check_whole("batch_size", batch_size, 1)
+        check_one_of("output_type", output_type, get_args(OutputType))
+        if feather is not None:
+            check_whole("feather", feather, 0)
+        if guidance_floor is not None:
+            check_finite("guidance_floor", guidance_floor)
+        check_finite("pose_guidance_scale", pose_guidance_scale)
+        check_finite("appearance_guidance_scale", appearance_guidance_scale)
+        check_finite("eta", eta, 0, 1)
+        for name in callback_on_step_end_tensor_inputs:
+            check_one_of("callback_on_step_end_tensor_inputs", name, self._callback_tensor_inputs)
         self._interrupt = False
-        maps = _load_poses(pose)
+        maps = load_poses(pose)
         size = self._size(height, width, default=self._own_size(maps[0].size))
         factor = autoencoder.downsampling_factor(self.vae)
         latent_size = (size[0] // factor, size[1] // factor)
@@ -291,7 +293,8 @@ class PoseTransferPipeline(DiffusionPipeline):
             # never above the scale that was asked for, which the published rule would raise to the floor
             return formula(*(decayed(w, timestep, min(w, guidance_floor), steps) for w in scales))
 
-        noise = self._starting_noise(len(maps), latent_size, generator, latents)
+        shape = (len(maps), self.unet.config.latent_channels, *latent_size)
+        noise = starting_noise(shape, generator, latents, self._execution_device)
         edited = None
         if image is not None and mask is not None:
             edited = EditedImage.load(image, mask, self.vae, size, frame, self._execution_device)
@@ -335,29 +338,6 @@ class PoseTransferPipeline(DiffusionPipeline):
 
     # -- preparing inputs ----------------------------------------------------------------------------------------
 
-    def _check(
-        self,
-        steps: int,
-        batch_size: int,
-        output_type: str,
-        eta: float,
-        feather: int | None,
-        callback_inputs: Sequence[str],
-    ) -> None:
-        _check_whole("num_inference_steps", steps, 1, self.scheduler.config.num_train_timesteps)
-        _check_whole("batch_size", batch_size, 1)
-        if feather is not None:
-            _check_whole("feather", feather, 0)
-        if output_type not in get_args(OutputType):
-            raise ValueError(f"unknown output_type {output_type!r}: expected one of {', '.join(get_args(OutputType))}")
-        if not 0 <= eta <= 1:
-            raise ValueError(f"eta must lie in [0, 1], got {eta}")
-        if not set(callback_inputs) <= set(self._callback_tensor_inputs):
-            raise ValueError(
-                f"callback_on_step_end_tensor_inputs can only name {self._callback_tensor_inputs}, "
-                f"got {tuple(callback_inputs)}"
-            )
-
     def _set_timesteps(self, steps: int) -> None:
         self.scheduler.set_timesteps(steps, device=self._execution_device)
         last, reached = self.scheduler.config.num_train_timesteps, float(self.scheduler.timesteps.max())
@@ -377,7 +357,7 @@ class PoseTransferPipeline(DiffusionPipeline):
     def _size(self, height: int | None, width: int | None, default: tuple[int, int]) -> tuple[int, int]:
         size = (default[0] if height is None else height, default[1] if width is None else width)
         for name, side in zip(("height", "width"), size, strict=True):
-            _check_whole(name, side, 1)
+            check_whole(name, side, 1)
         factor = autoencoder.downsampling_factor(self.vae)
         if any(side < factor or side % factor for side in size):
             near = tuple(max(factor, round(side / factor) * factor) for side in size)
@@ -397,7 +377,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         """The code for ``pictures`` pictures."""
         if source is None:
             raise ValueError("source: expected a photograph or an appearance code (this guidance sees the appearance)")
-        if any(isinstance(item, AppearanceCode) for item in _listed(source)) and not isinstance(source, AppearanceCode):
+        if any(isinstance(item, AppearanceCode) for item in listed(source)) and not isinstance(source, AppearanceCode):
             raise ValueError("source: several appearance codes are given as one: AppearanceCode.stack([...])")
         if not isinstance(source, AppearanceCode):
             return self.encode_appearance(source, height=size[0], width=size[1], frame=frame)
@@ -408,63 +388,11 @@ class PoseTransferPipeline(DiffusionPipeline):
             )
         return source.to(self._execution_device, self.unet.dtype)
 
-    def _starting_noise(
-        self, pictures: int, latent_size: tuple[int, int], generator: Generator, latents: Tensor | None
-    ) -> Tensor:
-        """float32 ``(B, C, h, w)``: in one draw for all batches, so that their size changes nothing."""
-        shape = (pictures, self.unet.config.latent_channels, *latent_size)
-        if generator is not None and not isinstance(generator, torch.Generator | list):
-            raise ValueError(f"generator must be a torch.Generator or a list of them, got {type(generator).__name__}")
-        if isinstance(generator, list) and len(generator) != pictures:
-            raise ValueError(f"expected one generator, or one per picture ({pictures}), got {len(generator)}")
-        if latents is None:
-            return randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
-        if not isinstance(latents, Tensor) or tuple(latents.shape) != shape:
-            raise ValueError(f"latents must be a tensor of shape {shape}, got {_described(latents)}")
-        if not torch.isfinite(latents).all():
-            raise ValueError("latents hold NaN or infinity")
-        return latents.to(self._execution_device, torch.float32)
-
     def _decode(self, latents: Tensor, edited: EditedImage | None, feather: int | None) -> Tensor:
         pictures = autoencoder.decode(self.vae, latents).float().clamp(-1, 1)
         if edited is None or feather is None:
             return pictures
         return edited.paste_back(pictures, feather)
-
-
-def _described(value: Any) -> str:
-    return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
-
-
-def _check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
-    """Raise a ValueError unless ``value`` is a whole number (of any kind but bool) in low..high."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
-        bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name} must be a whole number {bounds}, got {value!r}")
-
-
-def _listed(value: Any) -> list[Any]:
-    """One or several of something, as a list; None is none."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _load_poses(pose: PoseInput | Sequence[PoseInput] | None) -> list[DensePose]:
-    poses = _listed(pose)
-    if not poses:
-        raise ValueError("pose: expected a DensePose map, or several, got none")
-    return [DensePose.load(item, "pose" if len(poses) == 1 else f"pose {i}") for i, item in enumerate(poses)]
-
-
-def _token_masks(labels: Tensor, sizes: Sequence[Any], parts: str | int | Sequence[str | int]) -> list[Tensor]:
-    """Per level bool ``(B, h*w)``: tokens whose label, reduced to the level's size, is among ``parts``."""
-    wanted = torch.tensor(sorted(body_part_labels(parts)), device=labels.device, dtype=labels.dtype)
-    masks = [torch.isin(resize_labels(labels, tuple(size)), wanted).flatten(1) for size in sizes]
-    if not masks[0].any(-1).all():
-        raise ValueError(f"parts: the source's map shows nothing of {parts!r}; it cannot be extracted from there")
-    return masks
 
 
 def _convert(result: Tensor, output_type: OutputType) -> Any:
