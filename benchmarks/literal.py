@@ -25,8 +25,8 @@ def attention(
     self: DoubleAttention, hidden: Tensor, source: Tensor, same_part: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """``A = D^T E``, then ``A v``; the penalty is the mean squared difference of A from the mask, outside the mask."""
-    _, value = self._keys_and_values(source)
-    product = self.attention_map(hidden, source)  # (B, A, N, M)
+    key, value = self._keys_and_values(source)
+    product = self.distribution_probabilities(hidden) @ self._extraction(key).transpose(-1, -2)  # (B, A, N, M)
     result = self._merge(hidden, product @ value)
     if same_part is None:
         return result, None

@@ -1,10 +1,13 @@
+import os
+
 import pytest
 import torch
 
 from pocold.pipeline import PoseTransferPipeline
 
-# pytest-xdist runs one process per core
+# pytest-xdist runs one process per core; commands that tests start get one thread too
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

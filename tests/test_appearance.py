@@ -156,6 +156,34 @@ def test_parts_of_the_same_person_unite_to_the_whole():
     assert_equal(AppearanceCode.union([upper, lower]), whole, atol=1e-5, rtol=1e-5)
 
 
+def test_codes_that_are_mixed_hold_as_many_people():
+    one, two = random_code(), random_code(people=2)
+    for mix in (lambda: one.blend(two, 0.0), lambda: one.blend(two, 0.5), lambda: AppearanceCode.union([one, two])):
+        with pytest.raises(ValueError, match=r"must hold one number of people, got \[1, 2\]"):
+            mix()
+
+
+@pytest.mark.parametrize("mix", [lambda a, b: a.blend(b, 0.5), lambda a, b: AppearanceCode.union([a, b])])
+def test_codes_of_two_precisions_mix(mix):
+    a, b = random_code(seed=0), random_code(seed=1)
+    mixed = mix(a, b.to(dtype=torch.bfloat16))
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed.values[0], mix(a, b).values[0], atol=0.02, rtol=0.02)
+
+
+def test_people_can_be_picked_and_counted():
+    both = random_code(people=2)
+    assert_equal(both[1], both[1:])
+    assert_equal(both[-1], both[1:])
+    assert [len(code) for code in both] == [1, 1]
+    with pytest.raises(IndexError, match="person 2 of 2"):
+        both[2]
+
+
+def test_a_code_is_shown_in_one_line():
+    assert repr(random_code(people=2)) == "AppearanceCode(people=2, layers=2, dtype=torch.float32, device='cpu')"
+
+
 def test_codes_of_other_models_do_not_mix():
     code = random_code()
     other = AppearanceCode(code.values, code.mass, code.fingerprint.flip(0))

@@ -46,8 +46,7 @@ def test_linear_form_equals_the_product(size, source_size, heads, filters, seed)
     source = torch.randn(2, 5, *source_size, dtype=torch.float64)
     expected, product = literal(layer, hidden, source)
     torch.testing.assert_close(layer(hidden, source)[0], expected)
-    # maps of probabilities are formed in float32, whatever the input: tolerances of float32
-    torch.testing.assert_close(layer.attention_map(hidden, source).double(), product, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(layer.attention_map(hidden, source), product)
 
 
 def test_gradients_equal_those_of_the_product():
@@ -64,7 +63,7 @@ def test_gradients_equal_those_of_the_product():
 def test_rows_of_the_map_are_distributions():
     layer = make_layer()
     product = layer.attention_map(torch.randn(1, 6, 4, 4).double(), torch.randn(1, 5, 3, 3).double())
-    torch.testing.assert_close(product.sum(-1), torch.ones(1, 2, 16))
+    torch.testing.assert_close(product.sum(-1), torch.ones(1, 2, 16).double())
 
 
 def test_result_keeps_the_convolutions_memory_layout():

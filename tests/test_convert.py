@@ -323,3 +323,15 @@ def test_wrong_number_of_levels_is_refused():
     config = {**CONFIGS["unet"], "attn_heads_nums": [4, 4]}
     with pytest.raises(ValueError, match=r"num_heads must be one number or one per level \(4\), got \[4, 4\]"):
         convert_unet(config, CONFIGS["channel_mapper"], prefixed(STATES))
+
+
+def test_number_of_heads_is_not_guessed(tmp_path):
+    """Nothing in the weights shows it."""
+    folder = tmp_path / "official"
+    write_checkpoint(folder)
+    path = folder / "unet" / "config.json"
+    config = json.loads(path.read_text())
+    del config["attn_heads_nums"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="unet config: 'attn_heads_nums' is missing, and the weights do not show it"):
+        convert_checkpoint(folder)

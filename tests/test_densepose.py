@@ -202,12 +202,14 @@ def test_three_equal_channels_are_labels():
     assert pose.uv is None
 
 
-def test_palette_picture_holds_labels_not_colours(tmp_path):
-    picture = Image.fromarray(every_label()).convert("L")
-    coloured = Image.frombytes("P", picture.size, picture.tobytes())
-    coloured.putpalette(np.random.default_rng(0).integers(0, 256, 75, dtype=np.uint8).tobytes())
-    coloured.save(tmp_path / "pose.png")
-    assert same(DensePose.read(tmp_path / "pose.png"), every_label())
+def test_palette_picture_is_refused(tmp_path):
+    """Its numbers may be labels or, as in a quantised colour picture, anything."""
+    path = tmp_path / "pose.png"
+    DensePose(every_label()).to_image().quantize(25).save(path)
+    with pytest.raises(ValueError, match=r"pose\.png: got a palette picture, whose numbers may be labels or colours"):
+        DensePose.read(path)
+    with Image.open(path) as picture:
+        DensePose(np.asarray(picture))  # the way out that the message names
 
 
 def test_sixteen_bit_picture_holds_labels(tmp_path):

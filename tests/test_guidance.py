@@ -74,6 +74,10 @@ def test_decay(timestep, expected):
     assert decayed(5.0, timestep, 3.0) == pytest.approx(expected)
 
 
+def test_decay_counts_in_the_models_own_time_steps():
+    assert decayed(5.0, 400, 1.0, num_train_timesteps=500) == pytest.approx(4.0)
+
+
 def test_unknown_name_lists_the_known():
     with pytest.raises(
         ValueError, match=r"unknown guidance 'cat_ref': expected one of conditional, pose_only, pose_first"

@@ -107,7 +107,8 @@ def test_impossible_rates(rates):
 
 def test_v_target():
     data = batch()
-    target = prediction_target(SCHEDULER, data["latents"], data["noise"], data["timesteps"], "v_prediction")
+    scheduler = DDIMScheduler(**{**SCHEDULER.config, "prediction_type": "v_prediction"})
+    target = prediction_target(scheduler, data["latents"], data["noise"], data["timesteps"])
     alpha = SCHEDULER.alphas_cumprod[data["timesteps"]].view(-1, 1, 1, 1)
     torch.testing.assert_close(target, alpha.sqrt() * data["noise"] - (1 - alpha).sqrt() * data["latents"])
 
@@ -117,16 +118,30 @@ def test_v_loss_and_v_sampling_agree(models):
     """A perfect v prediction makes the loss zero and the scheduler's step reach the clean latent."""
     data = batch(1)
     scheduler = DDIMScheduler(**{**SCHEDULER.config, "prediction_type": "v_prediction", "set_alpha_to_one": True})
-    target = prediction_target(scheduler, data["latents"], data["noise"], data["timesteps"], "v_prediction")
+    target = prediction_target(scheduler, data["latents"], data["noise"], data["timesteps"])
     scheduler.set_timesteps(1)
     noisy = scheduler.add_noise(data["latents"], data["noise"], data["timesteps"])
     reached = scheduler.step(target, int(data["timesteps"][0]), noisy).pred_original_sample
     torch.testing.assert_close(reached, data["latents"], atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+def test_the_schedulers_prediction_type_is_trained(models):
+    scheduler = DDIMScheduler(**{**SCHEDULER.config, "prediction_type": "v_prediction"})
+    loss = training_loss(models["unet"], models["appearance_encoder"], scheduler, **batch())
+    assert loss.noise != loss_of(models, batch()).noise
+
+
 def test_unknown_prediction_type(models):
-    with pytest.raises(ValueError, match="unknown prediction type 'x0': expected 'epsilon' or 'v_prediction'"):
-        loss_of(models, batch(), prediction_type="x0")
+    scheduler = DDIMScheduler(**{**SCHEDULER.config, "prediction_type": "sample"})
+    with pytest.raises(ValueError, match="unknown prediction type 'sample': expected 'epsilon' or 'v_prediction'"):
+        training_loss(models["unet"], models["appearance_encoder"], scheduler, **batch())
+
+
+def test_batches_must_agree(models):
+    data = batch()
+    with pytest.raises(ValueError, match=r"must have one batch size, got \{2, 3\}"):
+        loss_of(models, {**data, "source_latents": data["source_latents"][:2]})
 
 
 def test_one_seed_gives_one_loss(models):

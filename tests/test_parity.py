@@ -331,7 +331,7 @@ def test_sampling_trace(name, unet, encoder, weights, tensors):
         """Kept latents at the noise of the step just left, with new noise each time."""
         noise = tensors[name]["edit_noise"][step]
         known = scheduler.add_noise(inputs["source_latents"], noise, timestep.reshape(1))
-        return torch.where(inputs["edit_mask"].bool(), latents, known)
+        return torch.where(inputs["edit_mask"].bool(), latents, known), True
 
     predictions, latents = record_steps(scheduler)
     result = denoise(

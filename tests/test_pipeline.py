@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import accelerate
 import numpy as np
 import pytest
 import torch
@@ -97,6 +98,14 @@ def test_guidance_without_appearance_needs_no_source(toy):
     images = toy(None, figure(), guidance="pose_only", **STEPS, generator=seeds(0), output_type="np").images
     with_source = toy(photo(), figure(), guidance="pose_only", **STEPS, generator=seeds(0), output_type="np").images
     np.testing.assert_array_equal(images, with_source)
+
+
+def test_an_appearance_scale_of_zero_needs_no_source(toy):
+    assert len(toy(None, figure(), appearance_guidance_scale=0.0, **STEPS, generator=seeds(0)).images) == 1
+
+
+def test_numpy_numbers_are_numbers(toy):
+    assert len(toy(photo(), figure(), num_inference_steps=np.int64(2), generator=seeds(0)).images) == 1
 
 
 def test_decay_never_raises_a_scale(toy):
@@ -300,7 +309,8 @@ def test_editing_several_poses_in_batches(toy):
         ({"image": photo(), "mask": box_mask()[:32]}, "must have the image's size 64x48 .* got 32x48"),
         ({"image": photo(), "mask": box_mask() * np.uint8(77)}, "expected a binary mask .* got the values 0, 77"),
         ({"image": photo(), "mask": np.zeros((64, 48))}, "the mask keeps everything"),
-        ({"image": photo(), "mask": box_mask(), "feather": -1}, "feather must be at least 0"),
+        ({"image": photo(), "mask": box_mask(), "feather": -1}, "feather must be a whole number of at least 0"),
+        ({"image": photo(), "mask": box_mask(), "feather": 1.5}, "feather must be a whole number of at least 0"),
     ],
 )
 def test_editing_errors(toy, options, message):
@@ -351,6 +361,30 @@ def test_callback_sees_every_step_and_can_change_latents(toy):
     assert (result == 0).all()
 
 
+def test_interrupting_keeps_what_the_callback_returned(toy):
+    def callback(pipeline, step, timestep, tensors):
+        pipeline._interrupt = True
+        return {"latents": torch.full_like(tensors["latents"], 3.0)}
+
+    options = {**STEPS, "generator": seeds(0), "output_type": "latent"}
+    assert (toy(photo(), figure(), callback_on_step_end=callback, **options).images == 3).all()
+
+
+def test_offloaded_weights_give_the_same_picture(tmp_path):
+    """Sequential offloading keeps every weight elsewhere until its module runs."""
+    plain, offloaded = (PoseTransferPipeline.from_preset("toy", seed=0) for _ in range(2))
+    for model in (offloaded.vae, offloaded.appearance_encoder, offloaded.unet):
+        accelerate.cpu_offload(model, torch.device("cpu"))
+    assert next(offloaded.unet.parameters()).device.type == "meta"
+    code = plain.encode_appearance(photo())
+    assert torch.equal(offloaded.fingerprint(), plain.fingerprint())
+    torch.testing.assert_close(offloaded.encode_appearance(photo()).values, code.values)
+    unet_input = torch.randn(1, 4, 8, 6), torch.tensor(5), torch.zeros(1, 25, 8, 6)
+    with torch.no_grad():
+        expected = plain.unet(*unet_input, code).sample
+        torch.testing.assert_close(offloaded.unet(*unet_input, code).sample, expected)
+
+
 def test_interrupt_returns_the_running_batch(toy):
     def callback(pipeline, step, timestep, tensors):
         pipeline._interrupt = step == 1
@@ -389,13 +423,16 @@ def test_tiling_and_slicing_of_the_autoencoder(toy):
     try:
         toy.vae.enable_slicing()
         sliced = toy(photo(), [figure(), figure(4)], generator=seeds(0, 1), **options).images
-        toy.vae.tile_latent_min_size, toy.vae.tile_sample_min_size = 4, 32
         toy.vae.enable_tiling()
+        untouched = toy(photo(), [figure(), figure(4)], generator=seeds(0, 1), **options).images
+        toy.vae.tile_latent_min_size, toy.vae.tile_sample_min_size = 4, 32
         tiled = toy(photo(), [figure(), figure(4)], generator=seeds(0, 1), **options).images
     finally:
         toy.vae.disable_slicing()
         toy.vae.disable_tiling()
+        toy.vae.tile_latent_min_size, toy.vae.tile_sample_min_size = 64, 512
     np.testing.assert_allclose(sliced, plain, atol=1e-5)
+    np.testing.assert_allclose(untouched, plain, atol=1e-5)  # smaller than a tile
     assert tiled.shape == plain.shape
     assert not np.array_equal(tiled, plain)  # tiles were really used
     # untrained weights render noise, whose statistics the tiles do not share; still the same picture
@@ -436,7 +473,14 @@ def test_any_diffusers_scheduler_works(toy):
         ({"appearance_guidance_scale": float("inf")}, "appearance_guidance_scale must be a finite number"),
         ({"guidance_floor": float("nan")}, "guidance_floor must be a finite number"),
         ({"generator": seeds(1, 2)}, r"expected one generator, or one per picture \(1\), got 2"),
-        ({"latents": torch.zeros(1, 4, 3, 3)}, r"latents must have shape \(1, 4, 8, 6\), got \(1, 4, 3, 3\)"),
+        ({"latents": torch.zeros(1, 4, 3, 3)}, r"latents must be a tensor of shape \(1, 4, 8, 6\), got \(1, 4, 3, 3\)"),
+        ({"latents": np.zeros((1, 4, 8, 6))}, r"latents must be a tensor of shape \(1, 4, 8, 6\), got ndarray"),
+        ({"num_inference_steps": True}, "num_inference_steps must be a whole number from 1 to 1000, got True"),
+        ({"num_inference_steps": 1000}, "1000 are too many for DDIMScheduler, .* take at most 999"),
+        ({"height": 64.0}, "height must be a whole number of at least 1, got 64.0"),
+        ({"width": "48"}, "width must be a whole number of at least 1, got '48'"),
+        ({"pose_guidance_scale": "5"}, "pose_guidance_scale must be a finite number, got '5'"),
+        ({"generator": tuple(seeds(1))}, r"generator must be a torch.Generator or a list of them, got tuple"),
         ({"latents": torch.full((1, 4, 8, 6), torch.nan)}, "latents hold NaN"),
         ({"height": 60}, "must be multiples of 8, got 60x48; pass height=64, width=48"),
         ({"frame": "zoom"}, "unknown frame mode 'zoom': expected one of pad, crop, stretch"),
@@ -451,7 +495,7 @@ def test_any_diffusers_scheduler_works(toy):
         ({"source": "nowhere.png"}, "source: no such file: nowhere.png"),
         ({"source": np.full((64, 48, 3), np.nan)}, "source: the array holds NaN"),
         ({"source": photo(size=(1, 1))}, "source: expected at least 8 pixels a side, got 1x1"),
-        ({"callback_on_step_end_tensor_inputs": ["noise"]}, "can only name"),
+        ({"callback_on_step_end_tensor_inputs": ["noise"]}, "unknown callback_on_step_end_tensor_inputs 'noise'"),
     ],
 )
 def test_bad_inputs_are_named(toy, options, message):
@@ -464,6 +508,12 @@ def test_codes_of_a_wrong_number_of_people(toy):
     code = toy.encode_appearance(photo())
     with pytest.raises(ValueError, match=r"of 1 person or of one per pose \(3\), got 2"):
         toy(AppearanceCode.stack([code, code]), [figure()] * 3, **STEPS)
+
+
+def test_several_codes_in_a_list_are_told_to_stack(toy):
+    code = toy.encode_appearance(photo())
+    with pytest.raises(ValueError, match=r"given as one: AppearanceCode.stack"):
+        toy([code, code], [figure()] * 2, **STEPS)
 
 
 def test_unknown_scheduler(toy):

@@ -18,8 +18,8 @@ def literal_penalty(distribution, extraction, target_labels, source_labels):
     return (product.square() * differ).mean((1, 2, 3))
 
 
-def probabilities(batch, heads, tokens, filters, dim):
-    return torch.randn(batch, heads, tokens, filters).softmax(dim).requires_grad_()
+def probabilities(batch, heads, tokens, filters, dim, dtype=torch.float32):
+    return torch.randn(batch, heads, tokens, filters, dtype=dtype).softmax(dim).requires_grad_()
 
 
 def random_labels(batch, size, parts):
@@ -38,24 +38,23 @@ def random_labels(batch, size, parts):
 def test_penalty_and_gradients_equal_the_masked_product(size, source_size, parts, filters, grams, seed):
     torch.manual_seed(seed)
     target, source = random_labels(2, size, parts), random_labels(2, source_size, parts)
-    distribution = probabilities(2, 2, size[0] * size[1], filters, -1)
-    extraction = probabilities(2, 2, source_size[0] * source_size[1], filters, -2)
+    d = probabilities(2, 2, size[0] * size[1], filters, -1, torch.float64)
+    e = probabilities(2, 2, source_size[0] * source_size[1], filters, -2, torch.float64)
     weights = torch.tensor([0.5, 2.0])  # each sample has its own gradient
 
     level = PoseConstraint(target, source).level(size, source_size)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pose_constraint, "product_is_smaller", lambda *_: not grams)
-        ours = pose_constraint_penalty(distribution, extraction, level)
-        ours_gradients = torch.autograd.grad((ours * weights).sum(), [distribution, extraction])
-    d, e = (x.detach().double().requires_grad_() for x in (distribution, extraction))
+        ours = pose_constraint_penalty(d, e, level)
+        ours_gradients = torch.autograd.grad((ours * weights).sum(), [d, e])
     expected = literal_penalty(d, e, target, source)
     expected_gradients = torch.autograd.grad((expected * weights).sum(), [d, e])
-    # float32 sums over all pairs, minus those of equal parts: relative to what the whole sum would be
+    # a small rest is a difference of larger sums: the tolerance is relative to what the whole sum would be
     scale = (d @ e.mT).square().mean().item()
-    torch.testing.assert_close(ours.double(), expected, atol=1e-5 * scale, rtol=1e-5)
+    torch.testing.assert_close(ours, expected, atol=1e-13 * scale, rtol=1e-10)
     for actual, reference in zip(ours_gradients, expected_gradients, strict=True):
-        limit = 1e-5 * max(float(reference.abs().max()), scale / reference[0].numel())
-        torch.testing.assert_close(actual.double(), reference, atol=limit, rtol=1e-4)
+        limit = 1e-13 * max(reference.abs().max().item(), scale / reference[0].numel())
+        torch.testing.assert_close(actual, reference, atol=limit, rtol=1e-9)
 
 
 @pytest.mark.parametrize("grams", [True, False])
@@ -92,8 +91,7 @@ def test_result_is_the_same_with_and_without_penalty():
     hidden, source = torch.randn(2, 6, 4, 4).double(), torch.randn(2, 5, 4, 4).double()
     labels = random_labels(2, (4, 4), 3)
     result, penalty = layer(hidden, source, PoseConstraint(labels, labels).level((4, 4), (4, 4)))
-    # the penalty's probabilities are float32
-    torch.testing.assert_close(result, layer(hidden, source)[0], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(result, layer(hidden, source)[0])
     assert penalty.shape == (2,)
 
 

@@ -1,12 +1,16 @@
 """The sampling loop on real networks at toy size."""
 
+import math
+
 import pytest
 import torch
+from diffusers import DDPMScheduler, DEISMultistepScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler
 
 from pocold.appearance import AppearanceCode
 from pocold.densepose import one_hot
 from pocold.guidance import BRANCHES, GUIDANCE, WITH_APPEARANCE, WITH_POSE, guidance_formula, guide
 from pocold.models.presets import build_models
+from pocold.models.unet import UNetOutput
 from pocold.sampling import KeptRegion, denoise, predict_branches
 from pocold.schedulers import SCHEDULERS, make_scheduler
 
@@ -92,7 +96,7 @@ def test_kept_latents_are_exact(models, name):
 
     def on_step(step, timestep, latents):
         seen.append(latents)
-        return latents
+        return latents, True
 
     weights = guidance_formula("joint")(2.0, 2.0)
     result = denoise(
@@ -116,6 +120,49 @@ def test_kept_latents_are_exact(models, name):
         torch.testing.assert_close(latents[kept], expected[kept], atol=2e-2 if "karras" in name else 1e-4, rtol=1e-4)
 
 
+class Oracle:
+    """A denoiser that knows the clean latents, and so the noise in whatever it is given."""
+
+    dtype = torch.float32
+
+    def __init__(self, clean):
+        self.clean, self.alphas = clean, make_scheduler("ddim").alphas_cumprod.double()
+        self.noise_levels = []
+
+    def __call__(self, latents, timestep, pose, code=None, appearance_rows=None):
+        t = float(timestep)
+        low, high = self.alphas[math.floor(t)], self.alphas[min(math.ceil(t), 999)]
+        alpha = (low + (high - low) * (t - math.floor(t))).float()
+        noise = (latents - alpha.sqrt() * self.clean) / (1 - alpha).sqrt()
+        self.noise_levels.append(noise.std().item())
+        return UNetOutput(noise)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        *(make_scheduler(name) for name in sorted(SCHEDULERS)),
+        *(
+            scheduler.from_config(make_scheduler("ddim").config)
+            for scheduler in (DDPMScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler, DEISMultistepScheduler)
+        ),
+    ],
+    ids=lambda scheduler: type(scheduler).__name__,
+)
+def test_exact_predictions_lead_to_the_clean_latents(scheduler):
+    """With any scheduler: starting noise, input scaling, time steps and stepping all have to be right for that."""
+    clean = torch.randn(1, 4, *SIZE, generator=torch.Generator().manual_seed(1))
+    noise = torch.randn(1, 4, *SIZE, generator=torch.Generator().manual_seed(2))
+    scheduler.set_timesteps(20)
+    pose = torch.zeros(1, 25, *SIZE)
+    oracle = Oracle(clean)
+    result = denoise(oracle, scheduler, noise, pose, None, lambda t: GUIDANCE["conditional"](1, 1))
+    # what the network sees holds noise of unit variance at every step: the input is scaled for its time step
+    assert oracle.noise_levels == pytest.approx([1.0] * len(oracle.noise_levels), abs=0.2)
+    # the published schedules end at the first noise level, 3 % of noise, not at none
+    torch.testing.assert_close(result, clean, atol=0.15, rtol=0)
+
+
 @torch.no_grad()
 def test_stopping_in_a_step(models):
     noise, pose, code = inputs(models)
@@ -125,7 +172,7 @@ def test_stopping_in_a_step(models):
 
     def on_step(step, timestep, latents):
         steps.append(step)
-        return None if step == 2 else latents
+        return latents, step < 2
 
     denoise(models["unet"], scheduler, noise, pose, code, lambda t: GUIDANCE["joint"](2, 2), on_step=on_step)
     assert steps == [0, 1, 2]
@@ -143,7 +190,7 @@ def test_step_callback_can_change_latents(models):
         pose,
         code,
         lambda t: GUIDANCE["joint"](2, 2),
-        on_step=lambda step, timestep, latents: torch.full_like(latents, 7.0),
+        on_step=lambda step, timestep, latents: (torch.full_like(latents, 7.0), True),
     )
     assert (result == 7).all()
 

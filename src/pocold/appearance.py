@@ -52,9 +52,17 @@ class AppearanceCode:
         """Number of people B."""
         return len(self.values[0])
 
-    def __getitem__(self, rows: slice) -> "AppearanceCode":
-        """The codes of some of the people."""
+    def __getitem__(self, rows: int | slice) -> "AppearanceCode":
+        """The code of one of the people, or of several."""
+        if isinstance(rows, int):
+            if not -len(self) <= rows < len(self):
+                raise IndexError(f"person {rows} of {len(self)}")
+            rows = slice(rows % len(self), rows % len(self) + 1)
         return self._map(lambda tensor: tensor[rows])
+
+    def __repr__(self) -> str:
+        layers = len(self.values)
+        return f"AppearanceCode(people={len(self)}, layers={layers}, dtype={self.dtype}, device='{self.device}')"
 
     @property
     def device(self) -> torch.device:
@@ -111,15 +119,15 @@ class AppearanceCode:
         softmax over the union of tokens is the average of the sources' softmaxes, weighted by their denominators.
         All must come from one model and have one number of people.
         """
-        first = _same_model(codes)
+        first = _compatible(codes)
         values, masses = [], []
         for layer in range(len(first.values)):
             mass = torch.stack([code.mass[layer] for code in codes])  # (S, B, A, K)
             total = mass.logsumexp(0)
             # A filter that saw nothing in any source has no share to give: 0 instead of exp(-inf + inf).
             share = (mass - total.masked_fill(total == -torch.inf, 0)).exp()
-            stacked = torch.stack([code.values[layer] for code in codes])  # (S, B, A, K, D)
-            values.append((stacked.float() * share[..., None]).sum(0).to(stacked.dtype))
+            stacked = torch.stack([code.values[layer].float() for code in codes])  # (S, B, A, K, D)
+            values.append((stacked * share[..., None]).sum(0).to(first.dtype))
             masses.append(total)
         return cls(tuple(values), tuple(masses), first.fingerprint)
 
@@ -133,13 +141,14 @@ class AppearanceCode:
         """
         if not 0 <= weight <= 1:
             raise ValueError(f"a blending weight must lie in [0, 1], got {weight}")
-        _same_model([self, other])
+        _compatible([self, other])
         if weight in (0, 1):
             return other if weight else self
         values, masses = [], []
         for mine, theirs, my_mass, their_mass in zip(self.values, other.values, self.mass, other.mass, strict=True):
             mine_only = (their_mass == -torch.inf)[..., None]
             theirs_only = (my_mass == -torch.inf)[..., None]
+            theirs = theirs.to(mine)
             mixed = torch.lerp(mine, theirs, weight)
             values.append(torch.where(mine_only, mine, torch.where(theirs_only, theirs, mixed)))
             log_weights = torch.tensor([1 - weight, weight]).log().tolist()
@@ -189,6 +198,15 @@ class AppearanceCode:
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "AppearanceCode":
         return AppearanceCode(tuple(map(function, self.values)), tuple(map(function, self.mass)), self.fingerprint)
+
+
+def _compatible(codes: Sequence[AppearanceCode]) -> AppearanceCode:
+    """The first of ``codes``, once all are known to come from its model and to hold as many people."""
+    first = _same_model(codes)
+    people = {len(code) for code in codes}
+    if len(people) > 1:
+        raise ValueError(f"codes that are mixed must hold one number of people, got {sorted(people)}")
+    return first
 
 
 def _same_model(codes: Sequence[AppearanceCode]) -> AppearanceCode:

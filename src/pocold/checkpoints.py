@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import align_module_device
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -111,17 +112,19 @@ def load_component(
 
 def weights_fingerprint(*modules: nn.Module) -> Tensor:
     """A small sample of the weights, float32: equal models differ by rounding only, whatever their dtype and device."""
-    samples = []
+    samples: dict[torch.device, list[Tensor]] = {}
     for module in modules:
-        of_module = []
-        for parameter in module.parameters():
-            # vectors are often still at their initial ones and zeros, and tell nothing
-            if parameter.ndim > 1:
-                flat = parameter.detach().flatten()
-                step = max(1, len(flat) // _SAMPLES_PER_TENSOR)
-                of_module.append(flat[::step][:_SAMPLES_PER_TENSOR].float())
-        samples.append(torch.cat(of_module).cpu())  # one transfer per module, not one per tensor
-    return torch.cat(samples)
+        for part in module.modules():
+            with align_module_device(part):  # offloaded weights are elsewhere until someone needs them
+                for parameter in part.parameters(recurse=False):
+                    # vectors are often still at their initial ones and zeros, and tell nothing
+                    if parameter.ndim > 1:
+                        flat = parameter.detach().flatten()
+                        step = max(1, len(flat) // _SAMPLES_PER_TENSOR)
+                        sample = flat[::step][:_SAMPLES_PER_TENSOR].float()
+                        samples.setdefault(sample.device, []).append(sample)
+    # one transfer per device, not one per tensor
+    return torch.cat([torch.cat(tensors).cpu() for tensors in samples.values()])
 
 
 def _some(names: list[str], limit: int = 5) -> str:

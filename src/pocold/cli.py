@@ -12,7 +12,7 @@ from pocold.data.commands import data, synth
 from pocold.people.commands import pose
 
 
-def demo(output: Path = Path("demo.png"), steps: int = 10, seed: int = 0) -> None:
+def demo(output: Path = Path("out/demo.png"), steps: int = 10, seed: int = 0) -> None:
     """Draw one person in several poses, end to end, with a toy model.
 
     Args:

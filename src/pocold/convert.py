@@ -62,6 +62,8 @@ UNET_FIXED = {
 }
 ENCODER_FIXED = {"use_time_emb": False, "act_fn": "silu", "downsample_padding": 1}
 MAPPER_FIXED = {"in_channels": NUM_LABELS, "concat": True}
+# Keys that leave no trace in the weights, so that a default must not stand in for them.
+UNET_REQUIRED = ("attn_heads_nums",)
 # Keys without influence on the weights or on inference, or (block types) proved by the weights' names themselves.
 IGNORED = {
     "sample_size",
@@ -83,6 +85,9 @@ def convert_unet(config: Mapping[str, Any], mapper_config: Mapping[str, Any], st
     Raises:
         ValueError: naming any key, value or weight that is not understood, or missing.
     """
+    for key in UNET_REQUIRED:
+        if key not in config:
+            raise ValueError(f"unet config: {key!r} is missing, and the weights do not show it")
     known = _translate(config, UNET_KEYS, UNET_FIXED, "unet", also=("in_channels", "out_channels"))
     mapper = _translate(mapper_config, {"out_channels": "pose_channels"}, MAPPER_FIXED, "channel_mapper")
     unet = UNet(latent_channels=config.get("out_channels", 4), **known, **mapper)

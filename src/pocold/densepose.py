@@ -19,7 +19,7 @@ from pocold.files import MAX_PIXELS, PICTURE_ERRORS, atomic_write
 
 NUM_LABELS = 25
 
-# detectron2's order. Limbs have two charts each; which of them is front or back, inner or outer, is in docs/method.md.
+# detectron2's order. Limbs have two charts each; docs/people.md has their coordinates.
 LABEL_NAMES = (
     "background",
     "torso back", "torso front",
@@ -171,7 +171,12 @@ class DensePose:
         """A map from an opened picture; see :meth:`read`."""
         if channels not in get_args(ChannelOrder):
             raise ValueError(f"unknown channel order {channels!r}: expected one of {', '.join(get_args(ChannelOrder))}")
-        if picture.mode not in ("L", "P", "RGB", "I", "I;16"):
+        if picture.mode == "P":
+            raise ValueError(
+                "got a palette picture, whose numbers may be labels or colours; where they are labels, pass them as an "
+                "array, numpy.asarray(picture), or save them as a greyscale picture"
+            )
+        if picture.mode not in ("L", "RGB", "I", "I;16"):
             raise ValueError(
                 "expected a label map (one channel) or an IUV map (three 8-bit channels), "
                 f"got a picture of mode {picture.mode}"

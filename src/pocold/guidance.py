@@ -11,6 +11,7 @@ needs two of its three, and no branch of weight zero is ever computed.
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 Branch = Literal["unconditional", "pose", "appearance", "full"]
@@ -82,13 +83,19 @@ def decayed(scale: float, timestep: float, floor: float, num_train_timesteps: in
 
 
 def guide(predictions: Mapping[Branch, Tensor], weights: BranchWeights) -> Tensor:
-    """The guided prediction: the weighted sum of the needed branches, in float32.
+    """The guided prediction: the weighted sum of the needed branches.
 
     Args:
         predictions: of every branch in ``weights.needed``, ``(B, C, H, W)``.
         weights: from one of the formulas.
 
     Returns:
-        float32 ``(B, C, H, W)``: with scales around 5, half precision would lose the small differences that guide.
+        ``(B, C, H, W)``, at least float32: with scales around 5, half precision would lose the small differences that
+        guide.
     """
-    return sum(getattr(weights, branch) * predictions[branch].float() for branch in weights.needed)
+    guided: Tensor | float = 0.0
+    for branch in weights.needed:
+        prediction = predictions[branch]
+        guided = guided + getattr(weights, branch) * prediction.to(torch.promote_types(prediction.dtype, torch.float32))
+    assert isinstance(guided, Tensor)  # the weights sum to 1, so that one of them is not zero
+    return guided

@@ -5,7 +5,7 @@ Legend: B batch, C H W latent, R samples whose source is kept, L attentions.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +14,6 @@ from torch import Tensor
 from pocold.densepose import one_hot
 from pocold.models.pose_constraint import PoseConstraint
 from pocold.models.unet import UNetOutput
-
-PredictionType = Literal["epsilon", "v_prediction"]
 
 
 @dataclass(frozen=True)
@@ -61,18 +59,17 @@ class TrainingLoss:
     pose_penalty: Tensor
 
 
-def prediction_target(
-    scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor, prediction_type: PredictionType
-) -> Tensor:
+def prediction_target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
     """What the network should predict: the noise, or ``v = sqrt(a) noise - sqrt(1 - a) latents``.
 
     Args:
-        scheduler: a diffusers scheduler with ``get_velocity`` (DDPM, DDIM) where v is asked for.
+        scheduler: a diffusers scheduler; its ``config.prediction_type`` decides, so that training and sampling agree.
+            For v it needs ``get_velocity``, as DDPM and DDIM have it.
         latents: clean, ``(B, C, H, W)``.
         noise: ``(B, C, H, W)``.
         timesteps: int64 ``(B,)``.
-        prediction_type: ``"epsilon"`` or ``"v_prediction"``.
     """
+    prediction_type = scheduler.config.prediction_type
     if prediction_type == "epsilon":
         return noise
     if prediction_type == "v_prediction":
@@ -91,7 +88,6 @@ def training_loss(
     source_labels: Tensor,
     dropout: ConditionDropout | None = None,
     penalty_weight: float = 1.0,
-    prediction_type: PredictionType = "epsilon",
     timesteps: Tensor | None = None,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
@@ -101,19 +97,21 @@ def training_loss(
     Args:
         unet: ``UNet``, or what wraps it for distributed training.
         appearance_encoder: ``AppearanceEncoder``, likewise.
-        scheduler: adds the noise; its ``config.num_train_timesteps`` bounds the time steps.
+        scheduler: adds the noise; its config says what the network predicts and how many time steps there are.
         latents: scaled latents of the target, ``(B, C, H, W)``.
         source_latents: of the source, ``(B, C, H', W')``.
         labels: body labels of the target 0..24, ``(B, h, w)`` at any resolution.
         source_labels: of the source.
         dropout: None keeps all conditions.
         penalty_weight: weight of the pose penalty; 0 skips its computation.
-        prediction_type: what the network predicts.
         timesteps: int64 ``(B,)``; drawn uniformly if None.
         noise: like ``latents``; drawn if None.
         generator: a CPU generator of every random draw (None: the global one); a seed means the same on any device.
     """
     batch, device = len(latents), latents.device
+    sizes = {len(tensor) for tensor in (latents, source_latents, labels, source_labels)}
+    if len(sizes) != 1:
+        raise ValueError(f"latents, source_latents, labels and source_labels must have one batch size, got {sizes}")
     if timesteps is None:
         timesteps = torch.randint(scheduler.config.num_train_timesteps, (batch,), generator=generator).to(device)
     if noise is None:
@@ -123,7 +121,7 @@ def training_loss(
         keep_pose, keep_appearance = dropout.draw(batch, generator)
 
     noisy = scheduler.add_noise(latents, noise, timesteps)
-    target = prediction_target(scheduler, latents, noise, timesteps, prediction_type)
+    target = prediction_target(scheduler, latents, noise, timesteps)
     size = (latents.shape[-2], latents.shape[-1])
     pose = one_hot(labels, size, latents.dtype) * keep_pose.to(latents)[:, None, None, None]
 

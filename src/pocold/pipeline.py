@@ -3,32 +3,30 @@
 Legend: B pictures, C latent channels, h w latent size, H W picture size.
 """
 
-import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL, DiffusionPipeline
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
-from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from pocold import images
 from pocold.appearance import AppearanceCode
 from pocold.checkpoints import load_component, weights_fingerprint
-from pocold.densepose import DensePose, PoseInput, body_part_labels, one_hot, resize_labels
+from pocold.densepose import DensePose, PoseInput, one_hot
+from pocold.editing import EditedImage
 from pocold.files import atomic_folder, read_json
 from pocold.guidance import WITH_APPEARANCE, BranchWeights, decayed, guidance_formula
 from pocold.images import Frame, FrameMode, ImageInput, MaskInput
+from pocold.inputs import check_finite, check_one_of, check_whole, listed, load_poses, starting_noise, token_masks
 from pocold.models import autoencoder
 from pocold.models.appearance_encoder import AppearanceEncoder
 from pocold.models.presets import build_models
 from pocold.models.unet import UNet
-from pocold.sampling import Generator, KeptRegion, denoise
+from pocold.sampling import Generator, denoise
 from pocold.schedulers import load_scheduler, make_scheduler
 
 OutputType = Literal["pil", "np", "pt", "latent"]
@@ -98,11 +96,15 @@ class PoseTransferPipeline(DiffusionPipeline):
         }
         unknown = components.keys() - load.keys()
         if unknown:
-            raise ValueError(f"unknown components: {', '.join(sorted(unknown))}; there are {', '.join(load)}")
+            raise ValueError(
+                f"unknown components: {', '.join(sorted(unknown))}; there are {', '.join(load)} (and dtype=...)"
+            )
         return cls(**{name: components[name] if name in components else load[name](folder / name) for name in load})
 
-    def save_pretrained(self, folder: str | os.PathLike[str], **kwargs: Any) -> None:
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write the pipeline as a folder, atomically: a folder that stood there is replaced only by a whole one.
+
+        One safetensors file per component, in the components' own dtypes; there are no variants and no shards.
 
         Raises:
             ValueError: if ``folder`` exists and is not a pipeline folder, so that nothing else is lost.
@@ -111,7 +113,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         if folder.is_dir() and any(folder.iterdir()) and not (folder / "model_index.json").is_file():
             raise ValueError(f"{folder} exists and is not a pipeline folder; choose another name")
         with atomic_folder(folder) as temporary:
-            super().save_pretrained(str(temporary), **kwargs)
+            super().save_pretrained(str(temporary), max_shard_size="100GB")
 
     def set_scheduler(self, name: str) -> None:
         """Swap the scheduler by name (``ddim``, ``pndm``, ``dpm++``, ``dpm++-karras``, ``unipc``); its noise stays."""
@@ -148,7 +150,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         Raises:
             ValueError: for pictures or maps that cannot be used, or if a map shows none of ``parts``.
         """
-        sources, maps = _listed(source), _listed(source_pose)
+        sources, maps = listed(source), listed(source_pose)
         if not sources:
             raise ValueError("source: expected at least one photograph, got none")
         if parts is not None and len(maps) != len(sources):
@@ -190,7 +192,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         if parts is not None:
             if labels is None:
                 raise ValueError("parts need the labels of the photographs")
-            masks = _token_masks(labels.to(self._execution_device), [feature.shape[-2:] for feature in features], parts)
+            masks = token_masks(labels.to(self._execution_device), [feature.shape[-2:] for feature in features], parts)
         return self.unet.extract_appearance(features, fingerprint=self.fingerprint(), token_masks=masks)
 
     # -- pictures ------------------------------------------------------------------------------------------------
@@ -253,28 +255,35 @@ class PoseTransferPipeline(DiffusionPipeline):
             callback_on_step_end_tensor_inputs: names it gets; only ``latents`` exists.
 
         Returns:
-            ``images`` of an :class:`ImagePipelineOutput`, in the order of the poses.
+            ``images`` of an :class:`ImagePipelineOutput`, in the order of the poses; fewer than poses if interrupted.
 
         Raises:
             ValueError: for any input that cannot be used; the message says what was expected.
         """
         formula = guidance_formula(guidance)
-        self._check(num_inference_steps, batch_size, output_type, eta, feather, callback_on_step_end_tensor_inputs)
-        for name, scale in (
-            ("pose_guidance_scale", pose_guidance_scale),
-            ("appearance_guidance_scale", appearance_guidance_scale),
-            ("guidance_floor", guidance_floor),
-        ):
-            if scale is not None and not math.isfinite(scale):
-                raise ValueError(f"{name} must be a finite number, got {scale}")
+        check_whole("num_inference_steps", num_inference_steps, 1, self.scheduler.config.num_train_timesteps)
+        check_whole("batch_size", batch_size, 1)
+        check_one_of("output_type", output_type, get_args(OutputType))
+        if feather is not None:
+            check_whole("feather", feather, 0)
+        if guidance_floor is not None:
+            check_finite("guidance_floor", guidance_floor)
+        check_finite("pose_guidance_scale", pose_guidance_scale)
+        check_finite("appearance_guidance_scale", appearance_guidance_scale)
+        check_finite("eta", eta, 0, 1)
+        for name in callback_on_step_end_tensor_inputs:
+            check_one_of("callback_on_step_end_tensor_inputs", name, self._callback_tensor_inputs)
         self._interrupt = False
-        maps = _load_poses(pose)
+        maps = load_poses(pose)
         size = self._size(height, width, default=self._own_size(maps[0].size))
         factor = autoencoder.downsampling_factor(self.vae)
         latent_size = (size[0] // factor, size[1] // factor)
         labels = torch.stack([torch.from_numpy(Frame(map.size, size, frame).labels(map.labels)) for map in maps])
         poses = one_hot(labels.to(self._execution_device), latent_size, self.unet.dtype)
-        code = self._code(source, len(maps), formula(2.0, 3.0), size, frame)
+        code = None
+        # Decay keeps a scale of zero, so what needs no source now needs none at any time step.
+        if WITH_APPEARANCE & set(formula(pose_guidance_scale, appearance_guidance_scale).needed):
+            code = self._code(source, len(maps), size, frame)
 
         def weights_at(timestep: float) -> BranchWeights:
             scales = pose_guidance_scale, appearance_guidance_scale
@@ -284,25 +293,30 @@ class PoseTransferPipeline(DiffusionPipeline):
             # never above the scale that was asked for, which the published rule would raise to the floor
             return formula(*(decayed(w, timestep, min(w, guidance_floor), steps) for w in scales))
 
-        noise = self._starting_noise(len(maps), latent_size, generator, latents)
-        edited = self._edited(image, mask, size, frame)
+        shape = (len(maps), self.unet.config.latent_channels, *latent_size)
+        noise = starting_noise(shape, generator, latents, self._execution_device)
+        edited = None
+        if image is not None and mask is not None:
+            edited = EditedImage.load(image, mask, self.vae, size, frame, self._execution_device)
+        elif image is not None or mask is not None:
+            raise ValueError("editing needs both image and mask")
 
         results = []
-        self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
+        self._set_timesteps(num_inference_steps)
         batches = range(0, len(maps), batch_size)
         with self.progress_bar(total=len(batches) * len(self.scheduler.timesteps)) as progress:
 
-            def on_step(step: int, timestep: Tensor, latents: Tensor) -> Tensor | None:
+            def on_step(step: int, timestep: Tensor, latents: Tensor) -> tuple[Tensor, bool]:
                 progress.update()
                 if callback_on_step_end is not None:
                     changed = callback_on_step_end(self, step, int(timestep), {"latents": latents})
                     latents = (changed or {}).get("latents", latents)
-                return None if self._interrupt else latents
+                return latents, not self._interrupt
 
             for start in batches:
                 rows = slice(start, start + batch_size)
                 # again for every batch: solvers keep a history of steps
-                self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
+                self._set_timesteps(num_inference_steps)
                 final = denoise(
                     self.unet,
                     self.scheduler,
@@ -324,30 +338,14 @@ class PoseTransferPipeline(DiffusionPipeline):
 
     # -- preparing inputs ----------------------------------------------------------------------------------------
 
-    def _check(
-        self,
-        steps: int,
-        batch_size: int,
-        output_type: str,
-        eta: float,
-        feather: int | None,
-        callback_inputs: Sequence[str],
-    ) -> None:
-        train_steps = self.scheduler.config.num_train_timesteps
-        if not isinstance(steps, int) or not 1 <= steps <= train_steps:
-            raise ValueError(f"num_inference_steps must be a whole number from 1 to {train_steps}, got {steps!r}")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
-        if output_type not in get_args(OutputType):
-            raise ValueError(f"unknown output_type {output_type!r}: expected one of {', '.join(get_args(OutputType))}")
-        if not 0 <= eta <= 1:
-            raise ValueError(f"eta must lie in [0, 1], got {eta}")
-        if feather is not None and feather < 0:
-            raise ValueError(f"feather must be at least 0 pixels, got {feather}")
-        if not set(callback_inputs) <= set(self._callback_tensor_inputs):
+    def _set_timesteps(self, steps: int) -> None:
+        self.scheduler.set_timesteps(steps, device=self._execution_device)
+        last, reached = self.scheduler.config.num_train_timesteps, float(self.scheduler.timesteps.max())
+        if reached >= last:
+            # schedules with an offset, as the published one, overrun when every time step is used
             raise ValueError(
-                f"callback_on_step_end_tensor_inputs can only name {self._callback_tensor_inputs}, "
-                f"got {tuple(callback_inputs)}"
+                f"num_inference_steps: {steps} are too many for {type(self.scheduler).__name__}, "
+                f"whose time steps would reach {reached:g} of 0..{last - 1}; take at most {last - 1}"
             )
 
     def _own_size(self, fallback: tuple[int, int]) -> tuple[int, int]:
@@ -358,6 +356,8 @@ class PoseTransferPipeline(DiffusionPipeline):
 
     def _size(self, height: int | None, width: int | None, default: tuple[int, int]) -> tuple[int, int]:
         size = (default[0] if height is None else height, default[1] if width is None else width)
+        for name, side in zip(("height", "width"), size, strict=True):
+            check_whole(name, side, 1)
         factor = autoencoder.downsampling_factor(self.vae)
         if any(side < factor or side % factor for side in size):
             near = tuple(max(factor, round(side / factor) * factor) for side in size)
@@ -371,17 +371,14 @@ class PoseTransferPipeline(DiffusionPipeline):
         self,
         source: ImageInput | Sequence[ImageInput] | AppearanceCode | None,
         pictures: int,
-        weights: BranchWeights,
         size: tuple[int, int],
         frame: FrameMode,
-    ) -> AppearanceCode | None:
-        """The code for ``pictures`` pictures; ``weights`` are the formula's at scales without cancellation."""
-        if not WITH_APPEARANCE & set(weights.needed):
-            return None
+    ) -> AppearanceCode:
+        """The code for ``pictures`` pictures."""
         if source is None:
-            raise ValueError(
-                "source: expected a photograph or an appearance code (only guidance='pose_only' needs none)"
-            )
+            raise ValueError("source: expected a photograph or an appearance code (this guidance sees the appearance)")
+        if any(isinstance(item, AppearanceCode) for item in listed(source)) and not isinstance(source, AppearanceCode):
+            raise ValueError("source: several appearance codes are given as one: AppearanceCode.stack([...])")
         if not isinstance(source, AppearanceCode):
             return self.encode_appearance(source, height=size[0], width=size[1], frame=frame)
         source.check_model(self.fingerprint(), self.unet.code_shapes())
@@ -391,85 +388,11 @@ class PoseTransferPipeline(DiffusionPipeline):
             )
         return source.to(self._execution_device, self.unet.dtype)
 
-    def _starting_noise(
-        self, pictures: int, latent_size: tuple[int, int], generator: Generator, latents: Tensor | None
-    ) -> Tensor:
-        """float32 ``(B, C, h, w)``: in one draw for all batches, so that their size changes nothing."""
-        shape = (pictures, self.unet.config.latent_channels, *latent_size)
-        if isinstance(generator, list) and len(generator) != pictures:
-            raise ValueError(f"expected one generator, or one per picture ({pictures}), got {len(generator)}")
-        if latents is None:
-            return randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
-        if tuple(latents.shape) != shape:
-            raise ValueError(f"latents must have shape {shape}, got {tuple(latents.shape)}")
-        if not torch.isfinite(latents).all():
-            raise ValueError("latents hold NaN or infinity")
-        return latents.to(self._execution_device, torch.float32)
-
-    def _edited(
-        self, image: ImageInput | None, mask: MaskInput | None, size: tuple[int, int], frame: FrameMode
-    ) -> "_EditedImage | None":
-        if image is None and mask is None:
-            return None
-        if image is None or mask is None:
-            raise ValueError("editing needs both image and mask")
-        picture, generate = images.load_image(image), images.load_mask(mask)
-        if generate.shape != picture.size[::-1]:
-            raise ValueError(
-                f"the mask must have the image's size {picture.size[1]}x{picture.size[0]} (height x width), "
-                f"got {generate.shape[0]}x{generate.shape[1]}"
-            )
-        if not generate.any():
-            raise ValueError("the mask keeps everything: there is nothing to generate")
-        placed = Frame(picture.size[::-1], size, frame)
-        pixels = images.to_tensor(placed.image(picture)).to(self._execution_device)
-        shown = torch.from_numpy(placed.labels(generate))[None, None].to(self._execution_device)
-        factor = autoencoder.downsampling_factor(self.vae)
-        # A latent pixel is generated if any of its pixels is: the kept ones among them are pasted back later.
-        coarse = F.max_pool2d(shown.float(), factor) > 0
-        return _EditedImage(pixels, shown, autoencoder.encode(self.vae, pixels).float(), coarse)
-
-    def _decode(self, latents: Tensor, edited: "_EditedImage | None", feather: int | None) -> Tensor:
+    def _decode(self, latents: Tensor, edited: EditedImage | None, feather: int | None) -> Tensor:
         pictures = autoencoder.decode(self.vae, latents).float().clamp(-1, 1)
         if edited is None or feather is None:
             return pictures
-        return images.paste_back(pictures, edited.pixels, edited.generate, feather)
-
-
-@dataclass(frozen=True)
-class _EditedImage:
-    """A picture to edit: pixels ``(1, 3, H, W)``, mask ``(1, 1, H, W)``; latents and mask at latent size."""
-
-    pixels: Tensor
-    generate: Tensor
-    latents: Tensor
-    generate_latents: Tensor
-
-    def kept(self, noise: Tensor) -> KeptRegion:
-        return KeptRegion(self.latents, noise, self.generate_latents)
-
-
-def _listed(value: Any) -> list[Any]:
-    """One or several of something, as a list; None is none."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _load_poses(pose: PoseInput | Sequence[PoseInput] | None) -> list[DensePose]:
-    poses = _listed(pose)
-    if not poses:
-        raise ValueError("pose: expected a DensePose map, or several, got none")
-    return [DensePose.load(item, "pose" if len(poses) == 1 else f"pose {i}") for i, item in enumerate(poses)]
-
-
-def _token_masks(labels: Tensor, sizes: Sequence[Any], parts: str | int | Sequence[str | int]) -> list[Tensor]:
-    """Per level bool ``(B, h*w)``: tokens whose label, reduced to the level's size, is among ``parts``."""
-    wanted = torch.tensor(sorted(body_part_labels(parts)), device=labels.device, dtype=labels.dtype)
-    masks = [torch.isin(resize_labels(labels, tuple(size)), wanted).flatten(1) for size in sizes]
-    if not masks[0].any(-1).all():
-        raise ValueError(f"parts: the source's map shows nothing of {parts!r}; it cannot be extracted from there")
-    return masks
+        return edited.paste_back(pictures, feather)
 
 
 def _convert(result: Tensor, output_type: OutputType) -> Any:

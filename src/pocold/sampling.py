@@ -16,8 +16,8 @@ from pocold.guidance import WITH_APPEARANCE, WITH_POSE, Branch, BranchWeights, g
 from pocold.models.unet import UNet
 
 Generator = torch.Generator | list[torch.Generator] | None
-# (step, time step, latents) -> latents to go on with, or None to stop here
-OnStep = Callable[[int, Tensor, Tensor], Tensor | None]
+# (step, time step, latents) -> latents to go on with, and whether to go on
+OnStep = Callable[[int, Tensor, Tensor], tuple[Tensor, bool]]
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,9 @@ def denoise(
                 known = scheduler.add_noise(known.expand_as(kept.noise), kept.noise, timesteps[step + 1 : step + 2])
             latents = torch.where(kept.generate, latents, known.to(latents.dtype))
         if on_step is not None:
-            changed = on_step(step, timestep, latents)
-            if changed is None:
+            latents, go_on = on_step(step, timestep, latents)
+            if not go_on:
                 break
-            latents = changed
     return latents
 
 

@@ -61,6 +61,8 @@ def make_scheduler(name: str, noise: Mapping[str, Any] = PUBLISHED_NOISE) -> Sch
         "rescale_betas_zero_snr", False
     ):
         raise ValueError(f"scheduler {name!r} cannot sample a model trained with rescale_betas_zero_snr")
+    if options.get("rescale_betas_zero_snr"):
+        solver = {**solver, "timestep_spacing": "trailing"}  # else the last time step, pure noise, is never visited
     return scheduler(**options, **solver)
 
 

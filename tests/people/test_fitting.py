@@ -11,7 +11,7 @@ from pocold.people.body import AVERAGE
 from pocold.people.camera import parse_size
 from pocold.people.fitting import fit_pose
 from pocold.people.poses import POSES, parse_pose
-from pocold.people.render import draw_densepose, pose_body
+from pocold.people.posing import draw_densepose, pose_body
 from pocold.people.sheets import write_pose_sheet
 
 SIZE = (256, 176)

@@ -18,6 +18,7 @@ def synth(
     workers: int | None = None,
     shards: bool = False,
     vary_background: bool = False,
+    wardrobe: Path | None = None,
 ) -> None:
     """Draw a data set of synthetic people: pictures, DensePose, garment maps, keypoints and pair lists.
 
@@ -32,6 +33,7 @@ def synth(
         workers: Processes; as many as there are processors if not given. The result does not depend on it.
         shards: Write WebDataset tar files instead of folders.
         vary_background: Another background in every picture, instead of one per person.
+        wardrobe: Folder of MakeHuman garments (a checkout of makehuman-assets) to wear besides the built-in ones.
     """
     from rich.console import Console
     from rich.progress import (
@@ -46,8 +48,14 @@ def synth(
     from pocold.data.synthetic import SyntheticConfig
     from pocold.data.writing import write_people
     from pocold.people.camera import parse_size
+    from pocold.people.makehuman import load_garments
 
-    config = SyntheticConfig(seed, identities, per_identity, parse_size(size), vary_background)
+    if wardrobe is not None:
+        load_garments(str(wardrobe))  # a wrong folder should be told before anything is written
+    config = SyntheticConfig(
+        seed, identities, per_identity, parse_size(size), vary_background,
+        wardrobe=None if wardrobe is None else str(wardrobe),
+    )  # fmt: skip
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),

@@ -45,6 +45,7 @@ class SyntheticConfig:
         size: (height, width) in pixels.
         vary_background: draw a backdrop per picture instead of one per person.
         supersample: samples per pixel and side.
+        wardrobe: folder of MakeHuman garments, some of which are worn instead of the built-in ones, or None.
 
     Raises:
         ValueError: for numbers that make no data set.
@@ -56,6 +57,7 @@ class SyntheticConfig:
     size: tuple[int, int] = (256, 176)
     vary_background: bool = False
     supersample: int = 2
+    wardrobe: str | None = None
 
     def __post_init__(self) -> None:
         check_size(self.size)
@@ -80,8 +82,8 @@ def sample_name(identity: int, view: int) -> str:
 
 
 @lru_cache(maxsize=2)
-def _person(seed: int, identity: int) -> Person:
-    return random_person(seed, identity)
+def _person(seed: int, identity: int, wardrobe: str | None) -> Person:
+    return random_person(seed, identity, wardrobe=wardrobe)
 
 
 def draw_view(config: SyntheticConfig, identity: int, view: int) -> tuple[Picture, Shot]:
@@ -91,7 +93,7 @@ def draw_view(config: SyntheticConfig, identity: int, view: int) -> tuple[Pictur
         config: the population; ``identities`` and ``per_identity`` do not change a sample.
         identity, view: which one, from 0.
     """
-    person = _person(config.seed, identity)
+    person = _person(config.seed, identity, config.wardrobe)
     rng = np.random.default_rng([config.seed, identity, 1, view])
     shot = person.random_shot(rng, config.vary_background)
     if view == 0:
@@ -107,7 +109,7 @@ def encode_view(config: SyntheticConfig, identity: int, view: int) -> dict[str, 
     picture, shot = draw_view(config, identity, view)
     origin = {"synthetic": True, "software": "pocold", "seed": config.seed, "identity": identity, "view": view}
     photo = io.BytesIO()
-    quality = _person(config.seed, identity).shoot.film.jpeg_quality
+    quality = _person(config.seed, identity, config.wardrobe).shoot.film.jpeg_quality
     comment = json.dumps(origin, sort_keys=True).encode()
     Image.fromarray(picture.image).save(photo, format="JPEG", quality=quality, subsampling=0, comment=comment)
     garments = io.BytesIO()

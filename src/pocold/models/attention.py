@@ -13,9 +13,10 @@ D = C/A head width, K filters.
 
 import torch
 import torch.nn.functional as F
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
-from pocold.models.pose_constraint import LevelConstraint, pose_constraint_penalty
+from pocold.models.pose_constraint import LevelConstraint, at_least_float32, pose_constraint_penalty
 
 
 class DoubleAttention(nn.Module):
@@ -67,6 +68,7 @@ class DoubleAttention(nn.Module):
         result = self._merge(hidden, distribution.to(value.dtype) @ code)
         return result, pose_constraint_penalty(distribution, extraction, constraint)
 
+    @apply_forward_hook  # offloading hooks forward, which nobody calls here
     def extract(self, source: Tensor, token_mask: Tensor | None = None) -> Tensor:
         """Appearance code ``E v`` of a source: what the K filters of every head gather from it.
 
@@ -86,18 +88,20 @@ class DoubleAttention(nn.Module):
         code = F.scaled_dot_product_attention(filters, key, value, attn_mask=mask, scale=1.0)
         return code * present.to(code.dtype)[:, None, None, None]
 
+    @apply_forward_hook
     def extraction_mass(self, source: Tensor, token_mask: Tensor | None = None) -> Tensor:
-        """Logarithm of the extraction softmax's denominators, float32 ``(B, A, K)``.
+        """Logarithm of the extraction softmax's denominators, at least float32, ``(B, A, K)``.
 
         With it, codes of two sources merge exactly into the code of their union, as their softmaxes do. It is
         ``-inf`` where ``token_mask`` (as in :meth:`extract`) leaves nothing.
         """
-        key, _ = self._keys_and_values(source)
-        logits = (self._scaled(self.extraction_filters) @ key.transpose(-1, -2)).float()  # (B, A, K, M)
+        key = self._keys(source)
+        logits = at_least_float32(self._scaled(self.extraction_filters) @ key.transpose(-1, -2))  # (B, A, K, M)
         if token_mask is not None:
             logits = logits.masked_fill(~token_mask[:, None, None], -torch.inf)
         return logits.logsumexp(-1)
 
+    @apply_forward_hook
     def distribute(self, hidden: Tensor, code: Tensor) -> Tensor:
         """Hand an appearance code out to the target's pixels, and add the scaled residual.
 
@@ -113,19 +117,20 @@ class DoubleAttention(nn.Module):
         return self._merge(hidden, F.scaled_dot_product_attention(self._queries(hidden), filters, code, scale=1.0))
 
     def extraction_probabilities(self, source: Tensor) -> Tensor:
-        """``E^T``, float32 ``(B, A, M, K)``: for every filter a distribution over the source's tokens."""
-        return self._extraction(self._keys_and_values(source)[0])
+        """``E^T``, at least float32, ``(B, A, M, K)``: for every filter a distribution over the source's tokens."""
+        return self._extraction(self._keys(source))
 
     def distribution_probabilities(self, hidden: Tensor) -> Tensor:
-        """``D^T``, float32 ``(B, A, N, K)``: for every target token a distribution over the filters."""
-        return (self._queries(hidden) @ self._scaled(self.distribution_filters).transpose(-1, -2)).float().softmax(-1)
+        """``D^T``, at least float32, ``(B, A, N, K)``: for every target token a distribution over the filters."""
+        logits = self._queries(hidden) @ self._scaled(self.distribution_filters).transpose(-1, -2)
+        return at_least_float32(logits).softmax(-1)
 
     def attention_map(self, hidden: Tensor, source: Tensor) -> Tensor:
-        """``A = D^T E``, float32 ``(B, A, N, M)``. Quadratic: for figures and tests only."""
+        """``A = D^T E``, at least float32, ``(B, A, N, M)``. Quadratic: for figures and tests only."""
         return self.distribution_probabilities(hidden) @ self.extraction_probabilities(source).transpose(-1, -2)
 
     def _extraction(self, key: Tensor) -> Tensor:
-        return (key @ self._scaled(self.extraction_filters).transpose(-1, -2)).float().softmax(-2)
+        return at_least_float32(key @ self._scaled(self.extraction_filters).transpose(-1, -2)).softmax(-2)
 
     def _scaled(self, filters: Tensor) -> Tensor:
         """``s F`` per head, ``(A, K, D)``: scaling K filters is cheaper than scaling the logits."""
@@ -133,6 +138,9 @@ class DoubleAttention(nn.Module):
 
     def _queries(self, hidden: Tensor) -> Tensor:
         return self._heads(self.to_q(hidden.flatten(2).transpose(1, 2)))  # (B, A, N, D)
+
+    def _keys(self, source: Tensor) -> Tensor:
+        return self._heads(self.to_k(self.norm(source.flatten(2).transpose(1, 2))))  # (B, A, M, D)
 
     def _keys_and_values(self, source: Tensor) -> tuple[Tensor, Tensor]:
         tokens = self.norm(source.flatten(2).transpose(1, 2))  # (B, M, C')

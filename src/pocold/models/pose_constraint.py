@@ -187,6 +187,11 @@ class _Penalty(torch.autograd.Function):
         return results[0], results[1], None
 
 
+def at_least_float32(values: Tensor) -> Tensor:
+    """Half precision becomes float32, everything else stays."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def product_is_smaller(pairs: int, num_parts: int, num_filters: int) -> bool:
     """Whether ``A``, with N M entries, is smaller than one side's Grams: then it is the faster form of the penalty."""
     return pairs <= num_parts * num_filters**2
@@ -201,13 +206,13 @@ def pose_constraint_penalty(distribution: Tensor, extraction: Tensor, constraint
         constraint: the level's groups, from :meth:`PoseConstraint.level`.
 
     Returns:
-        float32 ``(B,)``: the mean over heads and *all* pairs of ``A_ij^2``, counted where the labels differ.
+        At least float32, ``(B,)``: the mean over heads and *all* pairs of ``A_ij^2``, counted where the labels differ.
     """
     heads, tokens, filters = distribution.shape[1:]
     pairs = tokens * extraction.shape[2]
     # Mixed precision would square and add up millions of small probabilities in half precision.
     with torch.autocast(distribution.device.type, enabled=False):
-        distribution, extraction = distribution.float(), extraction.float()
+        distribution, extraction = at_least_float32(distribution), at_least_float32(extraction)
         if product_is_smaller(pairs, constraint.num_parts, filters):
             product = distribution @ extraction.transpose(-1, -2)  # (B, A, N, M)
             differ = constraint.target_labels[:, None, :, None] != constraint.source_labels[:, None, None, :]

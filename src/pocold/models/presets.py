@@ -20,6 +20,7 @@ def _autoencoder(block_out_channels: tuple[int, ...], layers: int, groups: int) 
         "down_block_types": ("DownEncoderBlock2D",) * levels,
         "up_block_types": ("UpDecoderBlock2D",) * levels,
         "scaling_factor": 0.18215,
+        "sample_size": 512,  # pictures up to here are one tile where tiling is enabled
     }
 
 

@@ -30,8 +30,8 @@ class UNetOutput:
 
     Attributes:
         sample: ``(B, C, H, W)``, predicted noise (or v).
-        pose_penalty: float32 ``(L, R)``, penalty of each attention (in calling order) for each row that has an
-            appearance; None unless a pose constraint was given.
+        pose_penalty: at least float32, ``(L, R)``, penalty of each attention (in calling order) for each row that has
+            an appearance; None unless a pose constraint was given.
     """
 
     sample: Tensor

@@ -142,6 +142,11 @@ class Anatomy:
         return self._region_smoother(self.body.faces[~self.body.is_eye], self.skin_canonical.head_share > 0.3)
 
     @cached_property
+    def skin_smoother(self) -> Smoother:
+        """Smoother of the whole skin."""
+        return Smoother.of(self.body.faces[~self.body.is_eye], len(self.position))
+
+    @cached_property
     def foot_smoother(self) -> Smoother:
         """Smoother of the feet of the tights."""
         return self._region_smoother(self.body.tights, self.cloth_canonical.leg > 1.72)

@@ -41,6 +41,6 @@ def pose(
 
         fit_pose(named, DensePose.read(like)).write(output)
         return
-    from pocold.people.render import draw_densepose
+    from pocold.people.posing import draw_densepose
 
     draw_densepose(named.pose, named.view, named.crop, parse_size(size)).write(output)

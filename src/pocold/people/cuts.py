@@ -22,7 +22,13 @@ def _ellipse(where: Canonical, width: float, depth: float) -> Tensor:
 
 
 def neckline(where: Canonical, kind: str) -> Tensor:
-    """Below the neckline, ``(V,)``."""
+    """Below the neckline, ``(V,)``.
+
+    Raises:
+        ValueError: for an unknown kind.
+    """
+    if kind not in NECKLINES:
+        raise ValueError(f"unknown neckline {kind!r}: expected one of {', '.join(NECKLINES)}")
     if kind == "turtle":
         return 0.752 - where.z
     back = _ellipse(where, 0.075, 0.033)
@@ -43,12 +49,13 @@ def neckline(where: Canonical, kind: str) -> Tensor:
 def torso_top(where: Canonical, hem: float, sleeve: float, kind: str) -> Tensor:
     """A top from ``hem`` (height on the average body) to its neckline, sleeves to the arm coordinate ``sleeve``.
 
-    A negative ``sleeve`` makes a tank top with straps.
+    A negative ``sleeve`` makes a tank top: -1 with narrow straps, -0.4 with wide ones.
     """
     above = torch.maximum(where.z - hem, (where.arm_share - 0.35) * 0.5)
     below_neck = torch.maximum(neckline(where, kind), (where.arm_share - 0.6) * 0.3)
     if sleeve < 0:
-        shoulder = 0.205 - 0.095 * ((where.z - 0.46) / 0.16).clamp(0, 1)
+        wider = 0.05 * (1 + sleeve)
+        shoulder = 0.205 + wider - 0.095 * ((where.z - 0.46) / 0.16).clamp(0, 1)
         sides = torch.minimum(shoulder - where.x.abs(), (0.42 - where.arm_share) * 0.2)
     else:
         sides = torch.maximum((sleeve - where.arm) * _ARM, (0.5 - where.arm_share) * 0.3)
@@ -59,11 +66,6 @@ def trousers(where: Canonical, waist: float, length: float) -> Tensor:
     """From the waist (height) down to the leg coordinate ``length``."""
     field = torch.minimum(waist - where.z, (length - where.leg) * _LEG)
     return torch.minimum(field, (0.3 - where.arm_share) * 0.4)
-
-
-def skirt_cover(where: Canonical, waist: float, length: float) -> Tensor:
-    """What a skirt hides of the body; like trousers that end a little above its hem."""
-    return trousers(where, waist, length)
 
 
 def front_opening(where: Canonical, gap: float) -> Tensor:

@@ -1,5 +1,8 @@
 """From a look to a figure: which piece covers which, and the cuts that follow from it."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,8 +11,9 @@ from pocold.people import cuts
 from pocold.people.fabric import Fabric, Wrinkles
 from pocold.people.figure import Figure, Piece, Wearer
 from pocold.people.grids import Skirt, skirt_piece
-from pocold.people.hair import hair_pieces
+from pocold.people.hair import hair_pieces, solid_hair
 from pocold.people.looks import Look, Socks
+from pocold.people.makehuman import Garment, covered_by, garment_piece
 from pocold.people.seat import seat_piece
 from pocold.people.skin import Eyes, Skin
 from pocold.people.surface import smoothstep
@@ -26,16 +30,23 @@ from pocold.people.wardrobe import (
 _NOWHERE = -1.0
 
 
-def dress(look: Look, wearer: Wearer | None = None) -> Figure:
+def dress(look: Look, wearer: Wearer | None = None, garments: Mapping[str, Garment] | None = None) -> Figure:
     """Build the figure of a look: its body, hair and clothes in rest pose.
 
     Covered skin is cut away 3 cm under the edge of what covers it, so it cannot show through in any pose.
+
+    Args:
+        look: what to wear.
+        wearer: who wears it; default somebody of the look's shape.
+        garments: MakeHuman garments to wear instead of the look's own, by kind.
     """
     wearer = wearer or Wearer(look.shape)
     rng = np.random.default_rng(look.seed)
     where = wearer.canonical
+    if garments:
+        return _dress_in_garments(wearer, look, garments, rng)
     shoes, shoe_field = shoe_piece(wearer, look.shoes, rng)
-    top_field = cuts.torso_top(where, look.top.hem, look.top.sleeve, look.top.neckline)
+    top_field = _top_field(wearer, look.top)
     lower_field = _lower_field(wearer, look)
     jacket_field = torch.full_like(top_field, _NOWHERE)
     if look.jacket is not None:
@@ -58,6 +69,48 @@ def dress(look: Look, wearer: Wearer | None = None) -> Figure:
     return Figure.of(pieces)
 
 
+def _dress_in_garments(wearer: Wearer, look: Look, garments: Mapping[str, Garment], rng: np.random.Generator) -> Figure:
+    """A figure in MakeHuman garments, with the look's own fabrics; what they do not replace stays built in."""
+    shoes, shoe_field = shoe_piece(wearer, look.shoes, rng)
+    if "shoes" in garments:
+        leather = Fabric("solid", (look.shoes.colour, look.shoes.sole, look.shoes.trim), gloss=0.25)
+        shoes = garment_piece(wearer, garments["shoes"], "shoes", Cloth(leather, Wrinkles(rng, 0.0), hem=0))
+        shoe_field = covered_by(wearer, garments["shoes"], 0.03)
+    outside = torch.full_like(shoe_field, _NOWHERE)
+    top_field = _top_field(wearer, look.top)
+    lower_field = _lower_field(wearer, look)
+    pieces = []
+    if "bottom" in garments and not isinstance(look.bottom, Skirt):
+        lower_field = covered_by(wearer, garments["bottom"])
+    if "top" in garments and not look.dress:
+        top_field = covered_by(wearer, garments["top"])
+        cloth = Cloth(look.top.fabric, Wrinkles(rng, 0.003), hem=0)
+        pieces.append(garment_piece(wearer, garments["top"], "top", cloth))
+    else:
+        pieces.append(_top(wearer, look, top_field, lower_field, outside, rng))
+    if "bottom" in garments and not isinstance(look.bottom, Skirt):
+        cloth = Cloth(look.bottom.fabric, Wrinkles(rng, 0.003), hem=0, fly=True)
+        pieces.append(garment_piece(wearer, garments["bottom"], "trousers", cloth, covered=top_field))
+    else:
+        pieces += _lower(wearer, look, top_field, shoe_field, rng)
+    pieces.append(shoes)
+    covered = torch.stack([top_field, lower_field, shoe_field]).amax(0)
+    if "hair" in garments:
+        look = replace(look, hair=replace(look.hair, style="buzz"))
+    pieces += _body(wearer, look, covered, rng)
+    pieces += hair_pieces(wearer, look.hair, rng)
+    if "hair" in garments:
+        pieces.append(garment_piece(wearer, garments["hair"], "hair", solid_hair(look.hair, rng)))
+    pieces.append(seat_piece(len(wearer.heads)))
+    return Figure.of(pieces)
+
+
+def _top_field(wearer: Wearer, top: Top) -> Tensor:
+    field = cuts.torso_top(wearer.canonical, top.hem, top.sleeve, top.neckline)
+    # narrow curves on a coarse mesh are ragged; straps would be rounded away
+    return field if top.sleeve < 0 else wearer.anatomy.tights_smoother.laplace(field[:, None], 2)[:, 0]
+
+
 def _lower_field(wearer: Wearer, look: Look) -> Tensor:
     where = wearer.canonical
     if isinstance(look.bottom, Skirt):  # thighs show a hand's breadth under the hem when the skirt swings
@@ -67,7 +120,7 @@ def _lower_field(wearer: Wearer, look: Look) -> Tensor:
 
 def _jacket_field(wearer: Wearer, jacket: Jacket) -> Tensor:
     where = wearer.canonical
-    field = cuts.torso_top(where, jacket.hem, 1.97, "crew")
+    field = _top_field(wearer, Top(jacket.fabric, sleeve=1.97, hem=jacket.hem))
     if jacket.gap >= 0:
         field = torch.minimum(
             field, torch.maximum(cuts.front_opening(where, jacket.gap), (where.arm_share - 0.4) * 0.4)
@@ -80,7 +133,7 @@ def _top(wearer: Wearer, look: Look, top: Tensor, lower: Tensor, jacket: Tensor,
     field, covered = torch.minimum(top, cuts.MARGIN - jacket), jacket
     if style.tucked or look.dress:
         field, covered = torch.minimum(field, 0.02 - lower), torch.maximum(jacket, lower)
-    extra = 0.0 if style.tucked or look.dress else 0.004
+    extra = 0.0 if style.tucked or look.dress else 0.0025
     cloth = Cloth(
         style.fabric, Wrinkles(rng, 0.0032 + 0.0016 * style.loose), placket=style.neckline == "shirt",
         rib=style.fabric.pattern in ("knit", "heather"),

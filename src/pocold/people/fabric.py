@@ -50,17 +50,18 @@ class Fabric:
     gloss: float = 0.05
     seed: int = 0
     centre: float = 0.5
-    _made: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
+    _fields: dict[str, SineField] = field(default_factory=dict, compare=False, repr=False)
+    _prints: dict[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.pattern not in PATTERNS:
             raise ValueError(f"unknown pattern {self.pattern!r}: expected one of {', '.join(PATTERNS)}")
 
     def _noise(self, name: str, waves: int, low: float, high: float) -> SineField:
-        if name not in self._made:
+        if name not in self._fields:
             stream = np.random.default_rng([self.seed, *name.encode()])
-            self._made[name] = SineField(stream, waves, low, high)
-        return self._made[name]  # type: ignore[return-value]
+            self._fields[name] = SineField(stream, waves, low, high)
+        return self._fields[name]
 
     def __call__(self, surface: Surface) -> Tensor:
         """sRGB ``(N, 3)`` of N points."""
@@ -131,9 +132,9 @@ class Fabric:
 
     def _print(self, where: Canonical) -> Tensor:
         """A picture on the chest."""
-        if "print" not in self._made:
-            self._made["print"] = _draw_print(self.pattern, self.seed)
-        picture: Tensor = self._made["print"].to(where.x.device)  # type: ignore[attr-defined]
+        if self.pattern not in self._prints:
+            self._prints[self.pattern] = _draw_print(self.pattern, self.seed)
+        picture = self._prints[self.pattern].to(where.x.device)
         height, width = picture.shape
         size = self.scale * (4.2 if self.pattern == "letters" else 2.6)
         u, v = where.x / size + 0.5, 0.5 - (where.z - self.centre) / (size * height / width)

@@ -138,7 +138,7 @@ class Wearer:
     def piece(
         self, name: str, material: Material, triangles: Tensor, field: Tensor, vertices: Tensor, *,
         covered: Tensor | None = None, detail: Tensor | None = None, two_sided: bool = False, layer: int = SOLID,
-        push: float = 0.02, canonical: Canonical | None = None,
+        canonical: Canonical | None = None,
     ) -> Piece:  # fmt: skip
         """Cut a piece out of the base mesh.
 
@@ -148,7 +148,7 @@ class Wearer:
             triangles: base triangles to cut from.
             field: ``(V,)``, positive where the piece is; becomes its ``edge``.
             vertices: ``(V, 3)``, where it lies at rest.
-            covered: ``(V,)``, positive under another garment, where the piece is pushed back by ``push`` metres.
+            covered: ``(V,)``, positive under another garment, where the piece is pushed back by 2 cm.
             detail: ``(V,)``, see :class:`Surface`.
             canonical: coordinates the material sees; default those of cloth.
         """
@@ -156,7 +156,7 @@ class Wearer:
         bias = torch.zeros(len(corners))
         if covered is not None:
             under = points.of(covered[:, None])[:, 0]
-            bias = push * (under[corners].amax(1) > -0.004).float()
+            bias = 0.02 * (under[corners].amax(1) > -0.004).float()
         number = torch.zeros(len(field)) if detail is None else detail
         return Piece(
             CLASS_ID[name], material, points.of(vertices), points.of(self.anatomy.body.weights),

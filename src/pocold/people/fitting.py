@@ -7,7 +7,7 @@ import numpy as np
 from pocold.densepose import DensePose
 from pocold.people.body import AVERAGE, BodyShape
 from pocold.people.poses import POSES, NamedPose
-from pocold.people.render import draw_densepose, pose_body
+from pocold.people.posing import draw_densepose, pose_body
 
 _WEIGHTS = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
 _TURNS = (0, 45, 90, 135, 180)

@@ -1,5 +1,6 @@
 """Hair styles: a cap that grows from the scalp with a soft hairline, and what falls or is tied behind it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +84,13 @@ class Strands:
         return Shade(colour.clamp(0, 1), self.relief * streak, gloss, alpha)
 
 
+def solid_hair(hair: Hair, rng: np.random.Generator) -> Strands:
+    """A material for hair meshes that end where their triangles end."""
+    return Strands(
+        hair.colour, SineField(rng, 14, 45, 140, (1.0, 0.45, 0.16)), SineField(rng, 2, 60, 200), 0.0012, 0.001
+    )
+
+
 def hair_pieces(wearer: Wearer, hair: Hair, rng: np.random.Generator) -> list[Piece]:
     """The pieces of a hair style; none for a bald head."""
     if hair.style == "bald":
@@ -118,7 +126,9 @@ def hair_pieces(wearer: Wearer, hair: Hair, rng: np.random.Generator) -> list[Pi
     return pieces
 
 
-def _tube(wearer: Wearer, material: Strands, start: Tensor, end: Tensor, radius, chest: float) -> Piece:  # type: ignore[no-untyped-def]
+def _tube(
+    wearer: Wearer, material: Strands, start: Tensor, end: Tensor, radius: Callable[[Tensor], Tensor], chest: float
+) -> Piece:
     def centre(t: Tensor) -> Tensor:
         line = torch.lerp(start, end, t[:, None])
         return line + torch.tensor([0.0, 0.02, 0.0]) * torch.sin(torch.pi * t)[:, None]

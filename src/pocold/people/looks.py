@@ -102,7 +102,7 @@ def random_look(rng: np.random.Generator) -> Look:
     top = _random_top(rng, palette, woman, outfit)
     bottom = _random_bottom(rng, palette, woman, outfit, top)
     jacket = None
-    if outfit != "dress" and top.sleeve > -0.5 and rng.uniform() < 0.24:
+    if outfit != "dress" and top.sleeve > 0 and rng.uniform() < 0.24:
         jacket = _random_jacket(rng, palette, top)
     shoes = _random_shoes(rng, palette, woman, outfit)
     socks = None
@@ -195,6 +195,8 @@ def _random_top(rng: np.random.Generator, palette: Palette, woman: bool, outfit:
         "knit": {"knit": 0.5, "hstripe": 0.2, "heather": 0.2, "block": 0.1},
         "tank": {"solid": 0.5, "hstripe": 0.2, "floral": 0.12, "dots": 0.1, "logo": 0.08},
     }[kind]
+    if not woman:
+        odds.pop("floral", None)
     if outfit == "dress":
         kind = _pick(rng, {"tee": 0.4, "long": 0.25, "tank": 0.35})
         odds = {
@@ -218,7 +220,7 @@ def _random_top(rng: np.random.Generator, palette: Palette, woman: bool, outfit:
         "long": 1.93,
         "shirt": float(rng.choice([1.95, 1.95, 1.25, 0.6])),
         "knit": 1.95,
-        "tank": -1.0,
+        "tank": -1.0 if woman else -0.4,
     }[kind]
     if kind == "long" and rng.uniform() < 0.25:
         sleeve = _number(rng, 1.2, 1.45)

@@ -3,6 +3,7 @@
 Legend: B shots, P vertices and T triangles of the figure, N fragments, H W picture size, h w supersampled size.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,16 +14,18 @@ from torch import Tensor
 
 from pocold.densepose import DensePose
 from pocold.people.anatomy import Canonical
-from pocold.people.body import AVERAGE, BodyShape, skin
-from pocold.people.camera import Camera, Lens, check_size, frame_person
+from pocold.people.body import skin
+from pocold.people.camera import Camera, check_size, frame_person
 from pocold.people.dressing import dress
 from pocold.people.figure import SOFT, SOLID, Figure, Wearer
 from pocold.people.labels import densepose_of, keypoint_visibility, keypoints_3d
 from pocold.people.looks import Look, random_look
+from pocold.people.makehuman import Garment, choose_garments
 from pocold.people.mesh import vertex_normals
 from pocold.people.poses import Crop, random_crop, random_pose, random_view
+from pocold.people.posing import Bodies
 from pocold.people.raster import Fragments, rasterize
-from pocold.people.seat import SEAT_TRIANGLES, SEAT_VERTICES, seat_corners
+from pocold.people.seat import SEAT_VERTICES, seat_corners
 from pocold.people.shading import ShadowMap, floor_shadow, illuminate, occlusion, relief
 from pocold.people.skeleton import Pose, bone_transforms
 from pocold.people.studio import Backdrop, Shoot, draw_backdrop, expose, random_backdrop, random_shoot
@@ -78,19 +81,27 @@ class Person:
 
     Attributes:
         look, shoot: see there.
+        garments: MakeHuman garments worn instead of the look's own, by kind; see :mod:`pocold.people.makehuman`.
         wearer: the build at rest.
         device: where drawing happens.
     """
 
-    def __init__(self, look: Look, shoot: Shoot | None = None, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        look: Look,
+        shoot: Shoot | None = None,
+        device: torch.device | str = "cpu",
+        garments: Mapping[str, Garment] | None = None,
+    ) -> None:
         self.look, self.shoot = look, shoot or Shoot()
+        self.garments = dict(garments or {})
         self.wearer = Wearer(look.shape)
         self.device = torch.device(device)
 
     @cached_property
     def figure(self) -> Figure:
         """The dressed body; built on first use."""
-        return dress(self.look, self.wearer).to(self.device)
+        return dress(self.look, self.wearer, self.garments).to(self.device)
 
     def draw(self, shots: list[Shot], size: tuple[int, int] = (256, 176), supersample: int = 2) -> list[Picture]:
         """Draw pictures.
@@ -126,95 +137,17 @@ class Person:
         return Shot(pose, view, crop, seed, random_backdrop(rng) if vary_backdrop else None, shift)
 
 
-def random_person(seed: int, identity: int, device: torch.device | str = "cpu") -> Person:
-    """The person with this number in the population of a seed; a pure function of both."""
+def random_person(seed: int, identity: int, device: torch.device | str = "cpu", wardrobe: str | None = None) -> Person:
+    """The person with this number in the population of a seed; a pure function of both.
+
+    With ``wardrobe``, a folder of MakeHuman garments, some of these are worn instead of the built-in ones.
+    """
     rng = np.random.default_rng([seed, identity])
-    return Person(random_look(rng), random_shoot(rng), device)
-
-
-@dataclass(frozen=True)
-class PosedBody:
-    """A body in a pose before a camera, without a look.
-
-    Attributes:
-        camera: its camera; another one may be tried in :meth:`densepose`.
-        vertices: the bodies, see :class:`_PosedBody`.
-    """
-
-    camera: Camera
-    vertices: "_PosedBody"
-
-    def densepose(self, camera: Camera | None = None) -> DensePose:
-        """The map as seen by ``camera``, or by :attr:`camera`."""
-        camera = camera or self.camera
-        return densepose_of(self.vertices.fragments([camera]), camera.size, 1)[0]
-
-
-def pose_body(
-    pose: Pose, view: float = 0.0, crop: Crop = "full", size: tuple[int, int] = (256, 176), shape: BodyShape = AVERAGE,
-    lens: Lens | None = None,
-) -> PosedBody:  # fmt: skip
-    """Pose a body and choose its camera.
-
-    Raises:
-        ValueError: for an impossible size.
-    """
-    wearer = Wearer(shape)
-    transforms = bone_transforms(pose, wearer.anatomy.body, wearer.heads)
-    posed = _PosedBody.of(wearer, transforms[None], "cpu")
-    camera = frame_person(
-        posed.vertices[0, posed.used], transforms, wearer.heads, wearer.anatomy.body, view=view, crop=crop, size=size,
-        lens=lens or Lens(), standing=wearer.standing,
-    )  # fmt: skip
-    return PosedBody(camera, posed)
-
-
-def draw_densepose(
-    pose: Pose, view: float = 0.0, crop: Crop = "full", size: tuple[int, int] = (256, 176), shape: BodyShape = AVERAGE
-) -> DensePose:
-    """The DensePose map of a pose alone: what ``pocold pose`` writes.
-
-    Raises:
-        ValueError: for an impossible size.
-    """
-    return pose_body(pose, view, crop, size, shape).densepose()
-
-
-@dataclass(frozen=True)
-class _PosedBody:
-    """Naked bodies in world coordinates, for labels; after the V body vertices come those of the seat.
-
-    Attributes:
-        vertices: ``(B, V + SEAT_VERTICES, 3)``.
-        used: vertices of the skin.
-        faces: triangles of the skin, then of the seat.
-        num_skin: how many of them are skin.
-    """
-
-    vertices: Tensor
-    used: Tensor
-    faces: Tensor
-    num_skin: int
-
-    @classmethod
-    def of(
-        cls, wearer: Wearer, transforms: np.ndarray, device: torch.device | str, seats: Tensor | None = None
-    ) -> "_PosedBody":
-        body = wearer.anatomy.body
-        used, count = body.faces.flatten().unique(), len(wearer.rest)
-        moves = torch.from_numpy(transforms).float().to(device)
-        vertices = torch.zeros(len(transforms), count + SEAT_VERTICES, 3, device=device)
-        vertices[:, used] = skin(wearer.rest[used].to(device), body.weights[used].to(device), moves)
-        if seats is not None:
-            vertices[:, count:] = seats
-        faces = torch.cat([body.faces, SEAT_TRIANGLES + count])
-        return cls(vertices, used.to(device), faces.to(device), len(body.faces))
-
-    def fragments(self, cameras: list[Camera]) -> Fragments:
-        projected = [c.project(c.to_camera(v)) for c, v in zip(cameras, self.vertices, strict=True)]
-        points, depth = torch.stack([p for p, _ in projected]), torch.stack([d for _, d in projected])
-        seen = rasterize(points, depth, self.faces, cameras[0].size)
-        return seen.select(seen.triangle < self.num_skin)
+    look, shoot = random_look(rng), random_shoot(rng)
+    garments = {}
+    if wardrobe is not None:
+        garments = choose_garments(np.random.default_rng([seed, identity, 3]), wardrobe, look.shape.gender > 0.5)
+    return Person(look, shoot, device, garments)
 
 
 def _place_seats(wearer: Wearer, shots: list[Shot], moves: np.ndarray, vertices: Tensor) -> Tensor:
@@ -239,7 +172,7 @@ class _Stage:
     shots: list[Shot]
     cameras: list[Camera]
     transforms: Tensor
-    body: _PosedBody
+    body: Bodies
     vertices: Tensor  # (B, P, 3), world
 
     @classmethod
@@ -258,7 +191,7 @@ class _Stage:
             )
             for b, shot in enumerate(shots)
         ]  # fmt: skip
-        body = _PosedBody.of(wearer, moves, person.device, seats)
+        body = Bodies.of(wearer, moves, person.device, seats)
         return cls(person, shots, cameras, transforms, body, vertices)
 
     def body_fragments(self) -> Fragments:
@@ -292,19 +225,21 @@ def _paint(stage: _Stage, supersample: int) -> tuple[list[np.ndarray], list[np.n
     painted = _Painted.of(stage, fragments, vertices, points, cameras)
     shadow = ShadowMap.of(vertices, figure.triangles, figure.two_sided, shoot.light)
     lit = shadow.lit(painted.position, fragments.picture, shoot.light.softness)
-    sky = occlusion(painted.depth_image)[fragments.picture, fragments.row, fragments.column]
+    sky = occlusion(painted.depth_image, fragments)
     colour = illuminate(painted.colour, painted.normals, painted.gloss, painted.is_skin, lit, sky, shoot.light)
 
     height, width = cameras[0].size
-    canvas = torch.zeros(batch, height, width, 4, device=colour.device)
-    kind = torch.zeros(batch, height, width, dtype=torch.int64, device=colour.device)
+    canvas = torch.zeros(batch * height * width, 4, device=colour.device)
+    kind = torch.zeros(batch * height * width, dtype=torch.int64, device=colour.device)
+    pixel = (fragments.picture * height + fragments.row) * width + fragments.column
     solid, soft = fragments.layer == SOLID, painted.visible_hair
     for chosen, alpha in ((solid, None), (soft, painted.alpha)):
-        place = (fragments.picture[chosen], fragments.row[chosen], fragments.column[chosen])
+        place = pixel[chosen]
         share = torch.ones_like(colour[chosen, :1]) if alpha is None else alpha[chosen, None]
         canvas[place] = canvas[place] * (1 - share) + torch.cat([colour[chosen], torch.ones_like(share)], 1) * share
         kind[place] = torch.where(share[:, 0] > 0.5, painted.garment[chosen], kind[place])
-    small = F.avg_pool2d(canvas.permute(0, 3, 1, 2), supersample)
+    canvas = canvas.view(batch, height, width, 4).permute(0, 3, 1, 2)
+    small = F.avg_pool2d(canvas, supersample)
     darkening = floor_shadow(vertices, shadow, stage.cameras, size)
     images: list[np.ndarray] = []
     for b, shot in enumerate(stage.shots):
@@ -312,7 +247,7 @@ def _paint(stage: _Stage, supersample: int) -> tuple[list[np.ndarray], list[np.n
         background = background * (1 - darkening[b])
         picture = small[b, :3] + (1 - small[b, 3:]) * background
         images.append(expose(picture, shoot.film, np.random.default_rng(shot.seed)))
-    garments = _most_frequent(kind, supersample).to(torch.uint8).cpu().numpy()
+    garments = _most_frequent(kind.view(batch, height, width), supersample).to(torch.uint8).cpu().numpy()
     return images, list(garments)
 
 
@@ -326,8 +261,12 @@ def _horizon(camera: Camera) -> float:
 def _most_frequent(kind: Tensor, side: int) -> Tensor:
     """The class most samples of each pixel have: ``(B, h, w)`` to ``(B, H, W)``."""
     samples = kind.unfold(1, side, side).unfold(2, side, side).flatten(3)  # (B, H, W, samples)
-    votes = (samples[..., None] == samples[..., None, :]).sum(-1)
-    return samples.gather(3, votes.argmax(3, keepdim=True))[..., 0]
+    result = samples[..., 0].clone()
+    mixed = samples.amax(3) != samples.amin(3)
+    undecided = samples[mixed]  # (M, samples)
+    votes = (undecided[:, :, None] == undecided[:, None]).sum(2)
+    result[mixed] = undecided.gather(1, votes.argmax(1, keepdim=True))[:, 0]
+    return result
 
 
 @dataclass(frozen=True)

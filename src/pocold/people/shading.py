@@ -105,26 +105,37 @@ class ShadowMap:
         return total / len(_TAPS)
 
 
-def occlusion(depth: Tensor) -> Tensor:
-    """Screen-space ambient occlusion.
+def occlusion(depth: Tensor, fragments: Fragments) -> Tensor:
+    """Screen-space ambient occlusion at fragments.
 
     Args:
         depth: ``(B, h, w)``, infinite where there is nothing.
+        fragments: where it is wanted.
 
     Returns:
-        ``(B, h, w)`` in about [0.4, 1], lower where the surroundings are nearer to the camera.
+        ``(N,)`` in about [0.4, 1], lower where the surroundings are nearer to the camera.
     """
+    height, width = depth.shape[1:]
     covered = torch.isfinite(depth)
     stacked = torch.stack([torch.where(covered, depth, 0.0), covered.to(depth.dtype)], 1)
     small = F.avg_pool2d(stacked, 4)
-    result = torch.ones_like(depth)
-    for width, reach in ((5, 0.05), (11, 0.12)):
-        side = width // 2
-        blurred = F.avg_pool2d(F.avg_pool2d(small, (width, 1), 1, (side, 0)), (1, width), 1, (0, side))
-        mean = blurred[:, :1] / (blurred[:, 1:] + 1e-4)
-        mean = F.interpolate(mean, size=depth.shape[1:], mode="bilinear", align_corners=False)[:, 0]
-        result = result - 0.3 * ((depth - mean) / reach).clamp(0, 1) * covered
-    return result
+    means = []
+    for side in (2, 5):
+        size = 2 * side + 1
+        blurred = F.avg_pool2d(F.avg_pool2d(small, (size, 1), 1, (side, 0)), (1, size), 1, (0, side))
+        means.append(blurred[:, 0] / (blurred[:, 1] + 1e-4))
+    surroundings = torch.stack(means, 1)  # (B, 2, h / 4, w / 4)
+    shift = depth.new_tensor([width, height])
+    where = (torch.stack([fragments.column, fragments.row], 1) + 0.5) / shift * 2 - 1
+    mean = depth.new_empty(2, len(fragments))
+    for picture in range(len(depth)):
+        own = fragments.picture == picture
+        points = where[own].view(1, 1, -1, 2)
+        mean[:, own] = F.grid_sample(
+            surroundings[picture : picture + 1], points, padding_mode="border", align_corners=False
+        )[0, :, 0]
+    reach = depth.new_tensor([[0.05], [0.12]])
+    return 1 - 0.3 * ((fragments.depth - mean) / reach).clamp(0, 1).sum(0)
 
 
 def illuminate(
@@ -153,7 +164,9 @@ def illuminate(
     half = F.normalize(towards + normals.new_tensor([0.0, -1.0, 0.0]), dim=0)
     highlight = gloss * (normals @ half).clamp(min=0) ** 20 * (0.25 + 0.75 * lit)
     rim = 0.05 * (1 + normals[:, 1].clamp(max=0)).pow(3) * open_sky
-    return (linear + (0.33 * highlight)[:, None] + rim[:, None] * colour).clamp(0, 1).pow(1 / 2.2)
+    linear = linear + (0.33 * highlight)[:, None] + rim[:, None] * colour
+    bright = 0.55 + 0.45 * (1 - torch.exp(-(linear - 0.55).clamp(min=0) / 0.45))  # a film's shoulder: white keeps folds
+    return torch.where(linear > 0.55, bright, linear).clamp(0, 1).pow(1 / 2.2)
 
 
 def floor_shadow(vertices: Tensor, shadow: ShadowMap, cameras: list[Camera], size: tuple[int, int]) -> Tensor:

@@ -10,7 +10,8 @@ from pocold.densepose import DensePose
 from pocold.files import atomic_write
 from pocold.images import write_png
 from pocold.people.poses import POSES
-from pocold.people.render import Picture, draw_densepose
+from pocold.people.posing import draw_densepose
+from pocold.people.render import Picture
 from pocold.people.surface import CLASSES
 
 _COLOURS = np.array(

@@ -5,6 +5,7 @@ rotation, which never twists. Rotations are about world axes at rest. Legend: J 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,7 @@ from pocold.people.body import Body
 
 Vector = tuple[float, float, float]
 _DEGREE = math.pi / 180
+HeadOf = Callable[[str], np.ndarray]  # rest position of a bone's head
 SIDES = ((".L", 1.0), (".R", -1.0))
 
 
@@ -132,7 +134,9 @@ def bone_rotations(pose: Pose, body: Body, heads: np.ndarray) -> dict[str, np.nd
     return turns
 
 
-def _pose_arm(turns: dict[str, np.ndarray], arm: Arm, chest: np.ndarray, suffix: str, side: float, head_of) -> None:  # type: ignore[no-untyped-def]
+def _pose_arm(
+    turns: dict[str, np.ndarray], arm: Arm, chest: np.ndarray, suffix: str, side: float, head_of: HeadOf
+) -> None:
     upper, lower = (np.array([d[0] * side, -d[1], d[2]]) for d in (arm.upper, arm.lower))
     raised = math.degrees(math.atan2(arm.upper[2], math.hypot(arm.upper[0], arm.upper[1])))
     lift = 28 * min(max(raised + 30, 0) / 90, 1.2)  # the shoulder blade follows an arm above 30 degrees under level
@@ -147,14 +151,33 @@ def _pose_arm(turns: dict[str, np.ndarray], arm: Arm, chest: np.ndarray, suffix:
     half_twist = rotation(wrist - elbow, side * arm.twist / 2)
     turns["lowerarm02" + suffix] = half_twist
     turns["wrist" + suffix] = half_twist
-    knuckles = head_of("finger5-1" + suffix) - head_of("finger2-1" + suffix)  # fingers bend about the row of knuckles
+    _pose_fingers(turns, arm.curl, suffix, side, head_of)
+
+
+def _pose_fingers(turns: dict[str, np.ndarray], curl: float, suffix: str, side: float, head_of: HeadOf) -> None:
+    """Bend the fingers about the row of knuckles and bring them together; at rest they are spread."""
+
+    def direction(finger: int) -> np.ndarray:
+        along = head_of(f"finger{finger}-2{suffix}") - head_of(f"finger{finger}-1{suffix}")
+        return along / np.linalg.norm(along)
+
+    middle = direction(3)
+    knuckles = head_of("finger5-1" + suffix) - head_of("finger2-1" + suffix)
+    together = 0.3 if curl < 6 else 0.7
+    own = direction(1)
+    turns[f"finger1-1{suffix}"] = smallest_rotation(own, own + 0.6 * together * (middle - own))
     for finger in range(2, 6):
         for joint in range(1, 4):
-            bend = arm.curl * (1 + 0.12 * (finger - 3)) * (0.8 if joint == 1 else 1.0)
+            bend = curl * (1 + 0.12 * (finger - 3)) * (0.8 if joint == 1 else 1.0)
             turns[f"finger{finger}-{joint}{suffix}"] = rotation(knuckles, -side * bend)
+        own = direction(finger)
+        closing = smallest_rotation(own, own + together * (middle - own))
+        turns[f"finger{finger}-1{suffix}"] = turns[f"finger{finger}-1{suffix}"] @ closing
 
 
-def _pose_leg(turns: dict[str, np.ndarray], leg: Leg, whole: np.ndarray, suffix: str, side: float, head_of) -> None:  # type: ignore[no-untyped-def]
+def _pose_leg(
+    turns: dict[str, np.ndarray], leg: Leg, whole: np.ndarray, suffix: str, side: float, head_of: HeadOf
+) -> None:
     hip, knee, ankle = (head_of(b + suffix) for b in ("upperleg01", "lowerleg01", "foot"))
     outwards = rotation((0, 0, 1), side * leg.turn * 0.6)
     thigh = whole @ outwards @ _leg_direction(leg.spread, leg.thigh, side)

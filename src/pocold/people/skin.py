@@ -100,7 +100,7 @@ class Skin:
         garment = torch.full_like(x, CLASS_ID["skin"], dtype=torch.int64)
         garment[on_head & (back < 0.1) & (up > -0.125)] = CLASS_ID["face"]
         gloss = 0.1 + 0.12 * lips + 0.05 * front
-        return Shade(colour.clamp(0, 1), 0.0006 * self._mottle(where.position), gloss, garment=garment)
+        return Shade(colour.clamp(0, 1), 0.00025 * self._mottle(where.position), gloss, garment=garment)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Legend: H W picture size.
 """
 
 import colorsys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -90,13 +90,18 @@ def random_backdrop(rng: np.random.Generator) -> Backdrop:
         return Backdrop(kind, (level, level, level), (level, level, level), int(rng.integers(2**31)))
     if kind == "studio":
         level, tint = rng.uniform(0.72, 0.9), rng.normal(size=3) * 0.008
-        wall = tuple(float(v) for v in np.clip(level + tint, 0, 1))
-        floor = tuple(float(v) for v in np.clip(level * rng.uniform(0.92, 1.03) + tint, 0, 1))
+        wall = _grey(level, tint)
+        floor = _grey(level * rng.uniform(0.92, 1.03), tint)
     else:
         hue = rng.uniform(0, 1)
         wall = _soft_colour(hue, rng.uniform(0.08, 0.3), rng.uniform(0.6, 0.93))
         floor = _soft_colour(hue if kind == "colour" else hue + 0.1, rng.uniform(0.06, 0.25), rng.uniform(0.5, 0.85))
-    return Backdrop(kind, wall, floor, int(rng.integers(2**31)))  # type: ignore[arg-type]
+    return Backdrop(kind, wall, floor, int(rng.integers(2**31)))
+
+
+def _grey(level: float, tint: np.ndarray) -> Colour:
+    red, green, blue = np.clip(level + tint, 0, 1).tolist()
+    return red, green, blue
 
 
 def _soft_colour(hue: float, saturation: float, value: float) -> Colour:
@@ -118,11 +123,6 @@ def random_shoot(rng: np.random.Generator) -> Shoot:
         (float(gains[0]), float(gains[1]), float(gains[2])), float(rng.uniform(0.96, 1.06)), int(rng.integers(88, 97)),
     )  # fmt: skip
     return Shoot(light, random_backdrop(rng), lens, film)
-
-
-def with_backdrop(shoot: Shoot, backdrop: Backdrop) -> Shoot:
-    """The same session before another backdrop."""
-    return replace(shoot, backdrop=backdrop)
 
 
 def draw_backdrop(backdrop: Backdrop, size: tuple[int, int], horizon: float) -> Tensor:
