@@ -100,6 +100,16 @@ def test_the_order_depends_on_seed_and_epoch(crowd):
     assert people != sorted(people, key=people.index), "pairs of a person must not stay together"
 
 
+def test_shards_are_permuted_anew_in_each_epoch(crowd):
+    stream = ShardPairs(crowd[0][2], shuffle=1)  # a buffer of one keeps the order of the shards
+    orders = []
+    for epoch in (0, 1, 0):
+        stream.set_epoch(epoch)
+        orders.append([target for _, target in names(stream)])
+    assert orders[0] == orders[2] != orders[1]
+    assert orders[0] != sorted(orders[0])
+
+
 def test_endless_goes_through_the_epochs(crowd):
     root, pairs = crowd[0][2], crowd[1]
     stream = ShardPairs(root, shuffle=6, endless=True)
