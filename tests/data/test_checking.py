@@ -130,6 +130,7 @@ def test_check_command(whole_trees, tmp_path, capsys):
     code, _, err = run(capsys, "data", "check", tree.root)
     assert code == 2
     assert "no DensePose map was found" in err
+    assert "(--maps) says where maps lie" in err
     code, _, err = run(capsys, "data", "check", tmp_path / "nowhere")
     assert (code, err) == (
         2,

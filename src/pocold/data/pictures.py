@@ -21,6 +21,7 @@ from pocold.files import MAX_PIXELS, PICTURE_ERRORS
 from pocold.images import load_image
 
 PHOTO_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+_NO_MAP = "no DensePose map was found"
 Pair = tuple[str, str]  # names: source, target
 
 
@@ -98,7 +99,7 @@ class PictureFiles:
             ValueError: if one of them is missing or cannot be read.
         """
         if self.pose is None:
-            raise ValueError(f"{self.name}: no DensePose map was found")
+            raise ValueError(f"{self.name}: {_NO_MAP}")
         photo = _lmdb_bytes(self.photo) if isinstance(self.photo, LmdbKey) else _file_bytes(self.photo)
         garments = None if self.garments is None else _file_bytes(self.garments)
         return RawPicture(self.name, self.person, photo, _file_bytes(self.pose), garments, self.channels, self.size)
@@ -301,13 +302,14 @@ class PairDataset(Dataset[Sample]):
             if name not in self.pictures:
                 missing[name] = "no such picture"
             elif self.pictures[name].pose is None:
-                missing[name] = "no DensePose map was found"
+                missing[name] = _NO_MAP
         present = [pair for pair in pairs if pair[0] not in missing and pair[1] not in missing]
         if missing and (self.on_error == "raise" or not present):
             shown = "; ".join(f"{name}: {reason}" for name, reason in list(missing.items())[:3])
+            hint = "; maps=... (--maps) says where maps lie" if _NO_MAP in missing.values() else ""
             raise ValueError(
                 f"{self.origin}: {len(missing)} pictures are missing, in {len(pairs) - len(present)} of {len(pairs)} "
-                f"pairs: {shown}{'; ...' if len(missing) > 3 else ''} (on_error='skip' leaves such pairs out)"
+                f"pairs: {shown}{'; ...' if len(missing) > 3 else ''} (on_error='skip' leaves such pairs out{hint})"
             )
         if not present:
             raise ValueError(f"{self.origin}: there are no pairs")
