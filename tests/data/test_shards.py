@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from trees import folder, folder_listed, png, rewrite_shard, shard_json, write, write_list
 
 import pocold.data.shards as shards_module
+from pocold.data.folder import FolderPairs
 from pocold.data.packing import write_shards
 from pocold.data.pairs import PairedTransform, collate
 from pocold.data.shards import ShardPairs
@@ -196,6 +197,17 @@ def test_broken_pictures_are_not_packed(tmp_path, people, whole_trees):
         write(pose, b"")
     with pytest.raises(ValueError, match="not one pair of the split 'train' can be packed"):
         write_shards({"train": tree.open("train", on_error="skip")}, tmp_path / "none")
+
+
+def test_pictures_that_are_left_without_a_pair_are_not_packed(tmp_path, people):
+    for v in range(4):
+        write(tmp_path / "data" / "p0" / f"{v}.jpg", people[0][v % 2].photo)
+        write(tmp_path / "data" / "p0" / f"{v}.iuv.png", people[0][v % 2].pose.encode())
+    write(tmp_path / "data" / "p0" / "0.jpg", b"broken")
+    write_list(tmp_path / "data" / "pairs-train.csv", [("p0/0", "p0/1"), ("p0/2", "p0/3")])
+    write_shards({"train": FolderPairs(tmp_path / "data", on_error="skip")}, tmp_path / "out")
+    (group,) = ShardPairs(tmp_path / "out").people()
+    assert group.pictures.keys() == {"p0/2", "p0/3"}
 
 
 def test_folders_that_cannot_be_packed_into(tmp_path, people, whole_trees):
