@@ -40,7 +40,7 @@ def show(label: str, times: dict[str, list[float]], slow: str, fast: str, aim: f
     goal = "" if aim is None else f"  aim {aim:g}x: {'reached' if middle >= aim else 'MISSED'}"
     print(
         f"{label:<44} {slow} {seconds[slow] * 1e3:9.1f} ms  {fast} {seconds[fast] * 1e3:8.1f} ms  "
-        f"{middle:5.1f}x ({low:.1f}-{high:.1f}){goal}",
+        f"{middle:5.2f}x ({low:.2f}-{high:.2f}){goal}",
         flush=True,
     )
 

@@ -17,13 +17,13 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler, PNDMScheduler
 from diffusers.models.embeddings import TimestepEmbedding, get_timestep_embedding
-from diffusers.models.resnet import ResnetBlock2D
 from safetensors.torch import load_file
 
 from pocold.convert import convert_appearance_encoder, convert_unet
 from pocold.densepose import one_hot, resize_labels
 from pocold.guidance import appearance_first, conditional, decayed, independent, joint, pose_first, pose_only
 from pocold.models.attention import DoubleAttention
+from pocold.models.blocks import ResidualBlock
 from pocold.models.pose_constraint import PoseConstraint
 from pocold.sampling import denoise
 
@@ -79,13 +79,8 @@ def time_conditioned(encoder, weights):
     embedding = TimestepEmbedding(first, 4 * first)
     for block in encoder.down_blocks:
         for j, plain in enumerate(block.resnets):
-            timed = ResnetBlock2D(
-                in_channels=plain.in_channels,
-                out_channels=plain.out_channels,
-                temb_channels=4 * first,
-                groups=plain.norm1.num_groups,
-                eps=plain.norm1.eps,
-            )
+            inputs, outputs = plain.conv1.in_channels, plain.conv1.out_channels
+            timed = ResidualBlock(inputs, outputs, 4 * first, plain.norm1.num_groups, plain.norm1.eps)
             timed.load_state_dict(plain.state_dict(), strict=False)
             block.resnets[j] = timed
     extra = {n.removeprefix("rie_time."): value for n, value in weights.items() if n.startswith("rie_time.")}

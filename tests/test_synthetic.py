@@ -261,7 +261,7 @@ def test_broken_manifests(tmp_path):
     with pytest.raises(ValueError, match="no such file"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(ValueError, match="is not a manifest"):
+    with pytest.raises(ValueError, match="cannot be read as JSON"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text('{"format": 99}')
     with pytest.raises(ValueError, match="another version"):

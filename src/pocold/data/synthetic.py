@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import permutations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from torch.utils.data import IterableDataset
 
 from pocold.data.pairs import Sample
 from pocold.data.skipping import share_of_work
-from pocold.files import atomic_write
+from pocold.files import atomic_write, read_json
 from pocold.images import to_tensor
 from pocold.people.camera import check_size
 from pocold.people.labels import KEYPOINT_NAMES
@@ -141,9 +140,9 @@ def write_manifest(config: SyntheticConfig, folder: Path, shards: bool) -> None:
     wanted = json.loads(json.dumps(wanted))  # tuples become lists, as they will be read
     path = folder / MANIFEST
     if path.exists():
-        present = _read_json(path)
+        present = read_json(path)
         if present != wanted:
-            theirs = present.get("config", {}) if isinstance(present, dict) else {}
+            theirs = present.get("config", {})
             different = [k for k, v in wanted["config"].items() if theirs.get(k) != v] or ["its format"]
             raise ValueError(
                 f"{folder} already holds another run (different: {', '.join(different)}); choose another folder, or "
@@ -162,22 +161,13 @@ def read_manifest(folder: str | Path) -> SyntheticConfig:
     Raises:
         ValueError: if there is no manifest, or it is of another format.
     """
-    content = _read_json(Path(folder) / MANIFEST)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    content = read_json(Path(folder) / MANIFEST)
+    if content.get("format") != FORMAT:
         raise ValueError(
             f"{folder}: expected a manifest of format {FORMAT}; it was written by another version of pocold"
         )
     settings = dict(content["config"])
     return SyntheticConfig(**{**settings, "size": tuple(settings["size"])})
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"no such file: {path}; is this a folder that 'pocold synth' wrote?") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a manifest: {error}") from None
 
 
 def _write_pairs(config: SyntheticConfig, path: Path, test: bool) -> None:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
-from diffusers.models.resnet import Downsample2D, ResnetBlock2D
+from diffusers.models.resnet import Downsample2D
 from torch import Tensor, nn
+
+from pocold.models.blocks import ResidualBlock
 
 
 class EncoderBlock(nn.Module):
@@ -14,13 +16,7 @@ class EncoderBlock(nn.Module):
     def __init__(self, channels: int, out_channels: int, layers: int, groups: int, eps: float, down: bool) -> None:
         super().__init__()
         self.resnets = nn.ModuleList(
-            ResnetBlock2D(
-                in_channels=channels if layer == 0 else out_channels,
-                out_channels=out_channels,
-                temb_channels=None,
-                groups=groups,
-                eps=eps,
-            )
+            ResidualBlock(channels if layer == 0 else out_channels, out_channels, None, groups, eps)
             for layer in range(layers)
         )
         self.downsamplers = nn.ModuleList(
@@ -29,7 +25,7 @@ class EncoderBlock(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         for resnet in self.resnets:
-            hidden = resnet(hidden, None)
+            hidden = resnet(hidden)
         for downsampler in self.downsamplers:
             hidden = downsampler(hidden)
         return hidden

@@ -12,13 +12,14 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.modeling_utils import ModelMixin
-from diffusers.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
+from diffusers.models.resnet import Downsample2D, Upsample2D
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from pocold.appearance import AppearanceCode
 from pocold.densepose import NUM_LABELS
 from pocold.models.attention import DoubleAttention
+from pocold.models.blocks import ResidualBlock
 from pocold.models.pose_constraint import PoseConstraint
 
 Attend = Callable[[DoubleAttention | None, int, Tensor], Tensor]
@@ -60,12 +61,7 @@ class UNetBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.level = level
-        self.resnets = nn.ModuleList(
-            ResnetBlock2D(
-                in_channels=width, out_channels=out_channels, temb_channels=time_channels, groups=groups, eps=eps
-            )
-            for width in widths
-        )
+        self.resnets = nn.ModuleList(ResidualBlock(width, out_channels, time_channels, groups, eps) for width in widths)
         self.attentions = nn.ModuleList(
             DoubleAttention(out_channels, source_channels, num_heads, num_filters) for _ in range(num_attentions)
         )
