@@ -82,10 +82,10 @@ def binary_neighbours(mask):
 @pytest.mark.parametrize(
     ("pose", "view", "crop", "overlap"),
     [("stand", 0, "upper", 0.95), ("stand", 30, "upper", 0.95), ("stand", 180, "upper", 0.95),
-     ("apose", 0, "full", 0.91), ("walk", 60, "full", 0.9)],
+     ("apose", 0, "full", 0.95), ("stand", 0, "full", 0.95), ("stand", 180, "full", 0.95), ("walk", 60, "full", 0.95)],
 )  # fmt: skip
 def test_labels_lie_under_the_pixels(tight, pose, view, crop, overlap):
-    """Waist-up the silhouettes agree; at full length a pixel is 8 mm, and cloth and soles are as thick as that."""
+    """In tight clothes; looser ones stand off the body by what they are looser."""
     picture = tight.draw([Shot(POSES[pose], view, crop)], (256, 176))[0]
     body, person = picture.densepose.labels > 0, picture.silhouette
     assert (body & person).sum() / (body | person).sum() >= overlap

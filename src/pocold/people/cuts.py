@@ -49,7 +49,7 @@ def neckline(where: Canonical, kind: str) -> Tensor:
 def torso_top(where: Canonical, hem: float, sleeve: float, kind: str) -> Tensor:
     """A top from ``hem`` (height on the average body) to its neckline, sleeves to the arm coordinate ``sleeve``.
 
-    A negative ``sleeve`` makes a tank top: -1 with narrow straps, -0.4 with wide ones.
+    A negative ``sleeve`` makes a tank top: -0.6 with narrow straps, -0.4 with wide ones. Narrower ones break up.
     """
     above = torch.maximum(where.z - hem, (where.arm_share - 0.35) * 0.5)
     below_neck = torch.maximum(neckline(where, kind), (where.arm_share - 0.6) * 0.3)

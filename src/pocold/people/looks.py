@@ -220,7 +220,7 @@ def _random_top(rng: np.random.Generator, palette: Palette, woman: bool, outfit:
         "long": 1.93,
         "shirt": float(rng.choice([1.95, 1.95, 1.25, 0.6])),
         "knit": 1.95,
-        "tank": -1.0 if woman else -0.4,
+        "tank": -0.6 if woman else -0.4,
     }[kind]
     if kind == "long" and rng.uniform() < 0.25:
         sleeve = _number(rng, 1.2, 1.45)

@@ -249,7 +249,12 @@ def top_surface(wearer: Wearer, top: Top, extra: float = 0.0) -> Tensor:
     neck = torch.hypot(where.x, where.z - 0.72)
     free = (0.35 + 0.65 * smoothstep(armpit, 0.03, 0.12)) * (0.4 + 0.6 * smoothstep(neck, 0.09, 0.2))
     hem = smoothstep(where.z, 0.35, 0.05) * (1 - where.arm_share)
-    offset = (0.002 + 0.008 * loose + 0.01 * loose * hem) * free + extra * (0.45 + 0.55 * smoothstep(neck, 0.09, 0.2))
+    # The clothing helper stands some 7 mm off the skin; a top that is not loose at all lies closer, except at the
+    # neckline and straps, whose edges the skin would break.
+    close = 0.007 * max(0.0, 1 - loose / 0.3) * smoothstep(neck, 0.12, 0.22)
+    offset = (0.002 + 0.008 * loose + 0.01 * loose * hem - close) * free + extra * (
+        0.45 + 0.55 * smoothstep(neck, 0.09, 0.2)
+    )
     points = wearer.tights + wearer.tights_normals * offset[:, None]
     spine = torch.from_numpy(wearer.head("spine03")).float()
     axis = torch.stack([torch.zeros(len(points)), torch.full((len(points),), float(spine[1]) - 0.03), points[:, 2]], 1)
@@ -262,7 +267,7 @@ def top_surface(wearer: Wearer, top: Top, extra: float = 0.0) -> Tensor:
 
 
 _CUTS = {
-    "slim": (0.0, 0.0, 0.0),
+    "slim": (0.0, 0.0, -0.006),  # the clothing helper stands some 7 mm off the skin
     "straight": (0.074, 0.066, 0.007),
     "wide": (0.098, 0.108, 0.01),
     "flared": (0.066, 0.112, 0.005),
@@ -285,7 +290,7 @@ def shoe_surface(wearer: Wearer, shoes: Shoes) -> Tensor:
     anatomy = wearer.anatomy
     where = wearer.canonical
     smooth = anatomy.foot_smoother.taubin(wearer.rest, 6)
-    points = smooth + wearer.tights_normals * (0.005 if shoes.kind != "flat" else 0.003)
+    points = smooth + wearer.tights_normals * (0.005 if shoes.kind != "flat" else 0.001)
     height = where.z - anatomy.landmarks.floor
     near_floor = (1 - height / 0.032).clamp(0, 1)
     outward = wearer.tights_normals * wearer.tights_normals.new_tensor([1.0, 1.0, 0.0])
