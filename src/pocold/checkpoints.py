@@ -6,6 +6,7 @@ and safetensors. Nothing is ever unpickled: ``.bin`` files are read with ``weigh
 
 import os
 from collections.abc import Callable, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def load_component(
 
 def weights_fingerprint(*modules: nn.Module) -> Tensor:
     """A small sample of the weights, float32: equal models differ by rounding only, whatever their dtype and device."""
-    samples: dict[torch.device, list[Tensor]] = {}
+    samples: list[Tensor] = []
     for module in modules:
         for part in module.modules():
             with align_module_device(part):  # offloaded weights are elsewhere until someone needs them
@@ -121,10 +122,10 @@ def weights_fingerprint(*modules: nn.Module) -> Tensor:
                     if parameter.ndim > 1:
                         flat = parameter.detach().flatten()
                         step = max(1, len(flat) // _SAMPLES_PER_TENSOR)
-                        sample = flat[::step][:_SAMPLES_PER_TENSOR].float()
-                        samples.setdefault(sample.device, []).append(sample)
-    # one transfer per device, not one per tensor
-    return torch.cat([torch.cat(tensors).cpu() for tensors in samples.values()])
+                        samples.append(flat[::step][:_SAMPLES_PER_TENSOR].float())
+    # One transfer per run of tensors on one device, not one per tensor; the order is the same wherever they are.
+    runs = groupby(samples, key=lambda sample: sample.device)
+    return torch.cat([torch.cat(list(run)).cpu() for _, run in runs])
 
 
 def _some(names: list[str], limit: int = 5) -> str:

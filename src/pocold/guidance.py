@@ -11,8 +11,9 @@ needs two of its three, and no branch of weight zero is ever computed.
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor
+
+from pocold.models.pose_constraint import at_least_float32
 
 Branch = Literal["unconditional", "pose", "appearance", "full"]
 BRANCHES: tuple[Branch, ...] = ("unconditional", "pose", "appearance", "full")
@@ -95,7 +96,6 @@ def guide(predictions: Mapping[Branch, Tensor], weights: BranchWeights) -> Tenso
     """
     guided: Tensor | float = 0.0
     for branch in weights.needed:
-        prediction = predictions[branch]
-        guided = guided + getattr(weights, branch) * prediction.to(torch.promote_types(prediction.dtype, torch.float32))
+        guided = guided + getattr(weights, branch) * at_least_float32(predictions[branch])
     assert isinstance(guided, Tensor)  # the weights sum to 1, so that one of them is not zero
     return guided
