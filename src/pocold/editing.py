@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 from torch import Tensor
 
 from pocold import images
@@ -38,7 +37,7 @@ class EditedImage:
         cls,
         image: ImageInput,
         mask: MaskInput,
-        vae: AutoencoderKL,
+        vae: autoencoder.Autoencoder,
         size: tuple[int, int],
         frame: FrameMode,
         device: torch.device,

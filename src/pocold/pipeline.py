@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers import DiffusionPipeline
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from torch import Tensor
 
@@ -37,7 +37,7 @@ class PoseTransferPipeline(DiffusionPipeline):
     """Draws the person of a photograph in other poses, or edits part of a picture in that person's appearance.
 
     Args:
-        vae: KL autoencoder.
+        vae: diffusers' ``AutoencoderKL`` or our ``PatchAutoencoder``.
         appearance_encoder: source latents -> features.
         unet: the denoiser.
         scheduler: any diffusers scheduler; see :meth:`set_scheduler` for those with names.
@@ -46,7 +46,9 @@ class PoseTransferPipeline(DiffusionPipeline):
     model_cpu_offload_seq = "appearance_encoder->unet->vae"
     _callback_tensor_inputs = ("latents",)
 
-    def __init__(self, vae: AutoencoderKL, appearance_encoder: AppearanceEncoder, unet: UNet, scheduler: Any) -> None:
+    def __init__(
+        self, vae: autoencoder.Autoencoder, appearance_encoder: AppearanceEncoder, unet: UNet, scheduler: Any
+    ) -> None:
         super().__init__()
         self.register_modules(vae=vae, appearance_encoder=appearance_encoder, unet=unet, scheduler=scheduler)
         self._interrupt = False

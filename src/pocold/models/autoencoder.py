@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -10,13 +10,23 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from pocold.checkpoints import load_component
+from pocold.files import read_json
+from pocold.models.patch_autoencoder import PATCH, PatchAutoencoder
+
+Autoencoder: TypeAlias = AutoencoderKL | PatchAutoencoder
 
 # Names of the attention's weights in autoencoders saved before diffusers 0.18, such as Stable Diffusion's.
 _FORMER_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
-def load_autoencoder(folder: Path, dtype: torch.dtype | None = None) -> AutoencoderKL:
-    """A KL autoencoder from its diffusers folder, strictly; also one with the names of former diffusers versions."""
+def load_autoencoder(folder: Path, dtype: torch.dtype | None = None) -> Autoencoder:
+    """An autoencoder from its folder, strictly; its ``config.json`` says of which class it is.
+
+    Diffusers' KL autoencoders are read with the names of former versions, too.
+
+    Raises:
+        ValueError: for a class that is no autoencoder here, and as :func:`pocold.checkpoints.load_component`.
+    """
 
     def rename(name: str) -> str:
         return re.sub(
@@ -25,16 +35,23 @@ def load_autoencoder(folder: Path, dtype: torch.dtype | None = None) -> Autoenco
             name,
         )
 
-    return load_component(AutoencoderKL, folder, dtype, rename)
+    name = read_json(folder / "config.json").get("_class_name", AutoencoderKL.__name__)
+    if name == AutoencoderKL.__name__:
+        return load_component(AutoencoderKL, folder, dtype, rename)
+    if name == PatchAutoencoder.__name__:
+        return load_component(PatchAutoencoder, folder, dtype)
+    raise ValueError(f"{folder} holds a {name}, expected an AutoencoderKL or a PatchAutoencoder")
 
 
-def downsampling_factor(vae: AutoencoderKL) -> int:
+def downsampling_factor(vae: Autoencoder) -> int:
     """Pixels per latent pixel and side (8 for Stable Diffusion's)."""
+    if isinstance(vae, PatchAutoencoder):
+        return PATCH
     return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
 def encode(
-    vae: AutoencoderKL,
+    vae: Autoencoder,
     images: Tensor,
     *,
     sample: bool = False,
@@ -43,7 +60,7 @@ def encode(
     """Pictures -> latents of about unit variance.
 
     Args:
-        vae: a KL autoencoder.
+        vae: an autoencoder.
         images: ``(B, 3, H, W)`` in [-1, 1], H and W multiples of its down-sampling factor.
         sample: draw from the encoder's distribution, as published; otherwise its mean, which is repeatable.
         generator: for the draw.
@@ -59,7 +76,7 @@ def encode(
     return (latents - _shift(vae)) * vae.config.scaling_factor
 
 
-def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+def decode(vae: Autoencoder, latents: Tensor) -> Tensor:
     """Latents ``(B, C, h, w)`` -> pictures ``(B, 3, H, W)`` in about [-1, 1]."""
     return vae.decode((latents / vae.config.scaling_factor + _shift(vae)).to(vae.dtype)).sample
 
