@@ -3,6 +3,7 @@
 Legend: B batch, C H W latent, R samples whose source is kept, L attentions.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,8 @@ class ConditionDropout:
 
 @dataclass(frozen=True)
 class TrainingLoss:
-    """The loss and its parts, scalars. ``total = noise + penalty_weight * pose_penalty``."""
+    """The loss and its parts, scalars. ``total = noise + penalty_weight * pose_penalty``; ``noise`` is weighted already
+    where weights were asked for."""
 
     total: Tensor
     noise: Tensor
@@ -77,6 +79,33 @@ def prediction_target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps:
     raise ValueError(f"unknown prediction type {prediction_type!r}: expected 'epsilon' or 'v_prediction'")
 
 
+def min_snr_weights(scheduler: Any, timesteps: Tensor, gamma: float) -> Tensor:
+    """Weights that keep the nearly clean steps from ruling the loss (Hang et al. 2023, "min-SNR-gamma").
+
+    With ``snr = a / (1 - a)`` at the step's ``a``: ``min(snr, gamma) / snr`` where the network predicts the noise, and
+    ``min(snr, gamma) / (snr + 1)`` where it predicts v. Both weigh the error of the *picture* by ``min(snr, gamma)``.
+
+    Args:
+        scheduler: as for :func:`prediction_target`.
+        timesteps: int64 ``(B,)``.
+        gamma: 5 in the paper.
+
+    Returns:
+        float32 ``(B,)``.
+
+    Raises:
+        ValueError: unless gamma is a positive finite number.
+    """
+    number = isinstance(gamma, int | float) and not isinstance(gamma, bool)
+    if not number or not math.isfinite(gamma) or gamma <= 0:
+        raise ValueError(f"min_snr_gamma must be a positive finite number (5 is usual) or None, got {gamma!r}")
+    alpha = scheduler.alphas_cumprod.to(timesteps.device, torch.float32)[timesteps]
+    snr = alpha / (1 - alpha)
+    if scheduler.config.prediction_type == "v_prediction":
+        return snr.clamp(max=gamma) / (snr + 1)
+    return (gamma / snr).clamp(max=1)  # also where the signal, and with it the snr, is zero
+
+
 def training_loss(
     unet: Callable[..., UNetOutput],
     appearance_encoder: Callable[[Tensor], Sequence[Tensor]],
@@ -88,6 +117,7 @@ def training_loss(
     source_labels: Tensor,
     dropout: ConditionDropout | None = None,
     penalty_weight: float = 1.0,
+    min_snr_gamma: float | None = None,
     timesteps: Tensor | None = None,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
@@ -104,6 +134,7 @@ def training_loss(
         source_labels: of the source.
         dropout: None keeps all conditions.
         penalty_weight: weight of the pose penalty; 0 skips its computation.
+        min_snr_gamma: weigh each sample's noise loss, see :func:`min_snr_weights`; None weighs all alike, as published.
         timesteps: int64 ``(B,)``; drawn uniformly if None.
         noise: like ``latents``; drawn if None.
         generator: a CPU generator of every random draw (None: the global one); a seed means the same on any device.
@@ -143,5 +174,9 @@ def training_loss(
             # the mean over the whole batch: a dropped sample counts as one without penalty
             penalty = (output.pose_penalty.sum(0) * with_pose).sum() / batch
 
-    noise_loss = F.mse_loss(sample.float(), target.float())
+    if min_snr_gamma is None:
+        noise_loss = F.mse_loss(sample.float(), target.float())
+    else:
+        errors = F.mse_loss(sample.float(), target.float(), reduction="none").mean((1, 2, 3))
+        noise_loss = (min_snr_weights(scheduler, timesteps, min_snr_gamma) * errors).mean()
     return TrainingLoss(noise_loss + penalty_weight * penalty, noise_loss, penalty)

@@ -4,8 +4,9 @@ Legend: B batch, R rows of the batch that have an appearance, H W latent size, P
 A heads, K filters, D head width.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -21,8 +22,6 @@ from pocold.densepose import NUM_LABELS
 from pocold.models.attention import DoubleAttention
 from pocold.models.blocks import ResidualBlock
 from pocold.models.pose_constraint import PoseConstraint
-
-Attend = Callable[[DoubleAttention | None, int, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -75,10 +74,54 @@ class UNetBlock(nn.Module):
             yield resnet, cast(DoubleAttention | None, attention)
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """What every layer of one forward pass sees besides the hidden state.
+
+    Attributes:
+        time: ``(B, 4 C_0)``.
+        rows: int64 ``(R,)``, rows of the batch that have an appearance; None for all.
+        constraint: asks for the penalty.
+        encoded: whether the attentions get appearance codes, not features.
+    """
+
+    time: Tensor
+    rows: Tensor | None
+    constraint: PoseConstraint | None
+    encoded: bool
+
+    def layer(
+        self, resnet: nn.Module, attention: DoubleAttention | None, source: Tensor | None, *hidden: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """One residual block (on its inputs side by side) and the attention after it: a unit of checkpointing.
+
+        Returns:
+            The hidden state and, if asked for, the penalty ``(R,)``.
+        """
+        result = resnet(hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=1), self.time)
+        if attention is None or source is None:
+            return result, None
+        if self.rows is None:
+            return self._attend(attention, source, result)
+        attended, penalty = self._attend(attention, source, result.index_select(0, self.rows))
+        return result.index_copy(0, self.rows, attended), penalty
+
+    def _attend(self, attention: DoubleAttention, source: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
+        if self.encoded:
+            return attention.distribute(hidden, source), None
+        groups = None
+        if self.constraint is not None:
+            groups = self.constraint.level(_size(hidden), _size(source))
+        return attention(hidden, source, groups)
+
+
 class UNet(ModelMixin, ConfigMixin):
     """Denoiser of latents, conditioned on a pose (by concatenation) and on an appearance (by double attention).
 
     Widths, heads, filters and source widths are given per level, finest first; one number serves all levels.
+
+    ``enable_gradient_checkpointing()`` trades time for memory in training: of every residual block with its attention
+    only the input is kept, the rest is computed again for the gradient.
 
     Args:
         latent_channels: channels of the autoencoder's latents.
@@ -92,6 +135,8 @@ class UNet(ModelMixin, ConfigMixin):
         norm_eps: epsilon of every GroupNorm.
         sample_size: (height, width) of the latents it was trained for, or None. What pictures default to.
     """
+
+    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(
@@ -162,6 +207,7 @@ class UNet(ModelMixin, ConfigMixin):
 
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, widths[0], eps=norm_eps)
         self.conv_out = nn.Conv2d(widths[0], latent_channels, 3, padding=1)
+        self.gradient_checkpointing = False
 
     @property
     def appearance_channels(self) -> tuple[int, ...]:
@@ -236,31 +282,37 @@ class UNet(ModelMixin, ConfigMixin):
             ValueError: if shapes do not belong together.
         """
         self._check_inputs(latents, pose, appearance, appearance_rows, pose_constraint)
-        penalties: list[Tensor] = []
-        attend = self._attend(appearance, appearance_rows, pose_constraint, penalties)
-
         timesteps = torch.as_tensor(timestep, device=latents.device).expand(len(latents))
-        time = self.time_embedding(self.time_projection(timesteps).to(latents.dtype))  # (B, 4 C_0)
-        hidden = self.conv_in(torch.cat([latents, self.pose_projection(pose)], dim=1))
+        time = self.time_embedding(self.time_projection(timesteps).to(latents.dtype))
+        here = _Pass(time, appearance_rows, pose_constraint, isinstance(appearance, AppearanceCode))
+        sources = self._sources(appearance, appearance_rows)
+        penalties: list[Tensor] = []
 
+        def layer(resnet: nn.Module, attention: DoubleAttention | None, *hidden: Tensor) -> Tensor:
+            unit = partial(here.layer, resnet, attention, None if attention is None else next(sources))
+            checkpointed = self.gradient_checkpointing and torch.is_grad_enabled()
+            result, penalty = self._gradient_checkpointing_func(unit, *hidden) if checkpointed else unit(*hidden)
+            if penalty is not None:
+                penalties.append(penalty)
+            return result
+
+        hidden = self.conv_in(torch.cat([latents, self.pose_projection(pose)], dim=1))
         levels = len(self.down_blocks)
         skips = [hidden]
         for block in self.blocks[:levels]:
             for resnet, attention in block.layers():
-                hidden = attend(attention, block.level, resnet(hidden, time))
+                hidden = layer(resnet, attention, hidden)
                 skips.append(hidden)
             for downsampler in block.downsamplers:
                 hidden = downsampler(hidden)
                 skips.append(hidden)
 
-        middle = self.blocks[levels]
-        for resnet, attention in middle.layers():
-            hidden = attend(attention, middle.level, resnet(hidden, time))
+        for resnet, attention in self.blocks[levels].layers():
+            hidden = layer(resnet, attention, hidden)
 
         for block in self.blocks[levels + 1 :]:
             for resnet, attention in block.layers():
-                hidden = resnet(torch.cat([hidden, skips.pop()], dim=1), time)
-                hidden = attend(attention, block.level, hidden)
+                hidden = layer(resnet, attention, hidden, skips.pop())
             for upsampler in block.upsamplers:
                 # Odd sizes round up on the way down, so the way up aims at the size of the map it will meet.
                 hidden = upsampler(hidden, output_size=skips[-1].shape[-2:])
@@ -268,42 +320,15 @@ class UNet(ModelMixin, ConfigMixin):
         sample = self.conv_out(nn.functional.silu(self.conv_norm_out(hidden)))
         return UNetOutput(sample, torch.stack(penalties) if pose_constraint is not None else None)
 
-    def _attend(
-        self,
-        appearance: Sequence[Tensor] | AppearanceCode | None,
-        rows: Tensor | None,
-        constraint: PoseConstraint | None,
-        penalties: list[Tensor],
-    ) -> Attend:
-        """What every attention does in this forward pass: nothing, distribute a code, or attend to features."""
+    def _sources(
+        self, appearance: Sequence[Tensor] | AppearanceCode | None, rows: Tensor | None
+    ) -> Iterator[Tensor | None]:
+        """What each attention sees, in calling order: features, a code, or nothing."""
         if appearance is None or (rows is not None and len(rows) == 0):
-            return lambda attention, level, hidden: hidden
-
+            return (None for _ in self.attentions())
         if isinstance(appearance, AppearanceCode):
-            codes = iter(appearance.values)
-
-            def from_appearance(attention: DoubleAttention, level: int, hidden: Tensor) -> Tensor:
-                return attention.distribute(hidden, next(codes))
-        else:
-            features = appearance
-
-            def from_appearance(attention: DoubleAttention, level: int, hidden: Tensor) -> Tensor:
-                source, groups = features[level], None
-                if constraint is not None:
-                    groups = constraint.level(_size(hidden), _size(source))
-                result, penalty = attention(hidden, source, groups)
-                if penalty is not None:
-                    penalties.append(penalty)
-                return result
-
-        def attend(attention: DoubleAttention | None, level: int, hidden: Tensor) -> Tensor:
-            if attention is None:
-                return hidden
-            if rows is None:
-                return from_appearance(attention, level, hidden)
-            return hidden.index_copy(0, rows, from_appearance(attention, level, hidden.index_select(0, rows)))
-
-        return attend
+            return iter(appearance.values)
+        return (appearance[level] for level, _ in self.attentions())
 
     def _check_inputs(
         self,
