@@ -4,6 +4,7 @@ A model folder is a diffusers pipeline folder: ``model_index.json``, and one fol
 and safetensors. Nothing is ever unpickled: ``.bin`` files are read with ``weights_only=True``.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from itertools import groupby
@@ -126,6 +127,15 @@ def weights_fingerprint(*modules: nn.Module) -> Tensor:
     # One transfer per run of tensors on one device, not one per tensor; the order is the same wherever they are.
     runs = groupby(samples, key=lambda sample: sample.device)
     return torch.cat([torch.cat(list(run)).cpu() for _, run in runs])
+
+
+def weights_hash(module: nn.Module) -> str:
+    """SHA-256 of all weights and their names, as hex: what was computed by a model is told from another model's by it."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _some(names: list[str], limit: int = 5) -> str:

@@ -54,11 +54,12 @@ class ConditionDropout:
 @dataclass(frozen=True)
 class TrainingLoss:
     """The loss and its parts, scalars. ``total = noise + penalty_weight * pose_penalty``; ``noise`` is weighted already
-    where weights were asked for."""
+    where weights were asked for. ``sources`` is the number of samples that kept their source."""
 
     total: Tensor
     noise: Tensor
     pose_penalty: Tensor
+    sources: int
 
 
 def prediction_target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -179,4 +180,4 @@ def training_loss(
     else:
         errors = F.mse_loss(sample.float(), target.float(), reduction="none").mean((1, 2, 3))
         noise_loss = (min_snr_weights(scheduler, timesteps, min_snr_gamma) * errors).mean()
-    return TrainingLoss(noise_loss + penalty_weight * penalty, noise_loss, penalty)
+    return TrainingLoss(noise_loss + penalty_weight * penalty, noise_loss, penalty, len(rows))

@@ -332,19 +332,23 @@ class PairDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         if not -len(self) <= index < len(self):
             raise IndexError(f"expected an index below {len(self)}, got {index}")
+        return self.at(index, int(self._epoch))
+
+    def at(self, index: int, epoch: int) -> Sample:
+        """The sample of a pair in an epoch, whatever :meth:`set_epoch` said."""
         for step in range(len(self)):
-            sample = self._sample(self.pairs[(index + step) % len(self)])
+            sample = self._sample(self.pairs[(index + step) % len(self)], epoch)
             if sample is not None:
                 return sample
         raise ValueError(f"{self.origin}: not one of {len(self)} pairs can be read")
 
     def __iter__(self) -> Iterator[Sample]:
         for pair in self.pairs:
-            sample = self._sample(pair)
+            sample = self._sample(pair, int(self._epoch))
             if sample is not None:
                 yield sample
 
-    def _sample(self, pair: Pair) -> Sample | None:
+    def _sample(self, pair: Pair, epoch: int) -> Sample | None:
         views = []
         for name in pair:
             try:
@@ -352,7 +356,7 @@ class PairDataset(Dataset[Sample]):
             except ValueError as error:
                 self.handle(name, error)
                 return None
-        return self.transform(views[0], views[1], int(self._epoch))
+        return self.transform(views[0], views[1], epoch)
 
     def handle(self, name: str, error: ValueError) -> None:
         """Raise or note a picture that cannot be used, as ``on_error`` says."""

@@ -20,7 +20,7 @@ from torch.utils.data import IterableDataset
 
 from pocold.data.pairs import PairedTransform, Sample
 from pocold.data.pictures import Group, Pair, RawPicture, require_folder
-from pocold.data.skipping import MissingSplitError, OnError, SkipLog, check_on_error, check_split, share_of_work
+from pocold.data.skipping import MissingSplitError, OnError, SkipLog, check_on_error, check_split, given_by_worker, share_of_work
 
 _PHOTOS = ("jpg", "jpeg", "png", "webp")
 
@@ -69,6 +69,8 @@ class ShardPairs(IterableDataset[Sample]):
         self.on_error, self.shuffle, self.seed, self.endless = on_error, shuffle, seed, endless
         self._log = SkipLog()
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._given = (0, 1)
+        self._counts: dict[int, list[int]] = {}
 
     @property
     def skipped(self) -> dict[str, str]:
@@ -79,14 +81,29 @@ class ShardPairs(IterableDataset[Sample]):
         """The epoch that the next iteration is (or starts with): it decides order and flips."""
         self._epoch.fill_(epoch)
 
+    def pass_over(self, batches: int, batch_size: int) -> None:
+        """Begin the next iteration behind what a DataLoader of this process has already given: so many batches.
+
+        The pairs are not decoded. Those with broken files count as given: where ``on_error="skip"`` left some out, as
+        many others are passed over in their place.
+        """
+        self._given = (batches, batch_size)
+
     def __iter__(self) -> Iterator[Sample]:
         first = int(self._epoch)
+        given = given_by_worker(*self._given)
         for epoch in count_from(first) if self.endless else [first]:
+            if given and self.endless and (length := self._length(epoch)) <= given:
+                given -= length
+                continue
             pairs = self._pairs(epoch)
             if self.shuffle:
                 pairs = _shuffled(pairs, self.shuffle, np.random.default_rng([self.seed, epoch, *share_of_work()]))
             found = False
             for group, pair in pairs:
+                if given:
+                    given, found = given - 1, True
+                    continue
                 sample = self._sample(group, pair, epoch)
                 if sample is not None:
                     found = True
@@ -101,9 +118,7 @@ class ShardPairs(IterableDataset[Sample]):
 
     def _pairs(self, epoch: int) -> Iterator[tuple[Group, Pair]]:
         index, workers = share_of_work()
-        order = list(range(len(self.shards)))
-        if self.shuffle:
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(order)).tolist()
+        order = self._order(epoch)
         by_shard = len(order) >= workers
         turn = 0
         for shard in order[index::workers] if by_shard else order:
@@ -111,6 +126,24 @@ class ShardPairs(IterableDataset[Sample]):
                 if by_shard or turn % workers == index:
                     yield from ((group, pair) for pair in group.pairs)
                 turn += 1
+
+    def _order(self, epoch: int) -> list[int]:
+        order = list(range(len(self.shards)))
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(order)).tolist()
+        return order
+
+    def _length(self, epoch: int) -> int:
+        """Pairs in this worker's share of an epoch; reads every shard once, to count."""
+        index, workers = share_of_work()
+        order = self._order(epoch)
+        by_shard = len(order) >= workers
+        mine = order[index::workers] if by_shard else order
+        for shard in mine:
+            if shard not in self._counts:
+                self._counts[shard] = [len(group.pairs) for group in self._groups(self.shards[shard])]
+        people = [count for shard in mine for count in self._counts[shard]]
+        return sum(people if by_shard else people[index::workers])
 
     def _sample(self, group: Group, pair: Pair, epoch: int) -> Sample | None:
         views = []

@@ -85,3 +85,10 @@ def share_of_work() -> tuple[int, int]:
     worker = get_worker_info()
     index, workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
     return rank * workers + index, processes * workers
+
+
+def given_by_worker(batches: int, batch_size: int) -> int:
+    """Samples that this DataLoader worker gave towards the first ``batches`` of its process, which come in turn."""
+    worker = get_worker_info()
+    index, workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
+    return (batches + workers - 1 - index) // workers * batch_size

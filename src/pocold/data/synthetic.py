@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from itertools import permutations
+from itertools import islice, permutations
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from PIL import Image
 from torch.utils.data import IterableDataset
 
 from pocold.data.pairs import Sample
-from pocold.data.skipping import share_of_work
+from pocold.data.skipping import given_by_worker, share_of_work
 from pocold.files import atomic_write, read_json
 from pocold.images import to_tensor
 from pocold.people.camera import check_size
@@ -204,15 +204,25 @@ class SyntheticPeople(IterableDataset[Sample]):
         if self.config.per_identity < 2:
             raise ValueError("pairs need at least two pictures per person; set per_identity=2 or more")
         self.split, self.endless = split, endless
+        self._given = (0, 1)
+
+    def pass_over(self, batches: int, batch_size: int) -> None:
+        """Begin the next iteration behind what a DataLoader of this process has already given: so many batches."""
+        self._given = (batches, batch_size)
 
     def __iter__(self) -> Iterator[Sample]:
         first, step = share_of_work()
+        given = given_by_worker(*self._given)
         turn = 0
         identity = 0
         while self.endless or identity < self.config.identities:
             if is_test(identity) == (self.split == "test"):
                 if turn % step == first:
-                    yield from self._pairs(identity)
+                    if given >= self.config.per_identity:
+                        given -= self.config.per_identity
+                    else:
+                        yield from islice(self._pairs(identity), given, None)
+                        given = 0
                 turn += 1
             identity += 1
 

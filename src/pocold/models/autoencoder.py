@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
@@ -68,7 +69,26 @@ def encode(
     Returns:
         ``(B, C, H/f, W/f)``, multiplied by ``scaling_factor`` (after subtracting ``shift_factor``, if it has one).
     """
-    distribution = vae.encode(images.to(vae.dtype)).latent_dist
+    return from_moments(vae, encode_moments(vae, images), sample=sample, generator=generator)
+
+
+def encode_moments(vae: Autoencoder, images: Tensor) -> Tensor:
+    """Pictures -> what the encoder says of their latents ``(B, 2C, h, w)``: means, then log-variances, unscaled.
+
+    They can be kept, and latents drawn from them again and again; see :func:`from_moments`.
+    """
+    return vae.encode(images.to(vae.dtype)).latent_dist.parameters
+
+
+def from_moments(
+    vae: Autoencoder,
+    moments: Tensor,
+    *,
+    sample: bool = False,
+    generator: torch.Generator | list[torch.Generator] | None = None,
+) -> Tensor:
+    """Means and log-variances ``(B, 2C, h, w)`` -> scaled latents ``(B, C, h, w)``; arguments as of :func:`encode`."""
+    distribution = DiagonalGaussianDistribution(moments)
     latents = distribution.mean
     if sample:
         noise = randn_tensor(latents.shape, generator=generator, device=latents.device, dtype=latents.dtype)
