@@ -3,7 +3,7 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
-from pocold.models.autoencoder import decode, downsampling_factor, encode, load_autoencoder
+from pocold.models.autoencoder import decode, downsampling_factor, encode, fit_scaling_factor, load_autoencoder
 from pocold.models.presets import preset
 
 
@@ -69,3 +69,17 @@ def test_unknown_weights_are_named(vae, tmp_path):
     save_file({**load_file(path), "encoder.extra.weight": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match=r"unknown: encoder\.extra\.weight"):
         load_autoencoder(tmp_path)
+
+
+@torch.no_grad()
+def test_the_scaling_factor_is_fitted_to_pictures(vae):
+    pictures = torch.rand(4, 3, 32, 24) * 2 - 1
+    vae.register_to_config(shift_factor=0.1)
+    factor = fit_scaling_factor(vae, [pictures[:1], pictures[1:]])
+    assert vae.config.scaling_factor == factor != 0.18215
+    assert encode(vae, pictures).square().mean().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_no_pictures_give_no_scaling_factor(vae):
+    with pytest.raises(ValueError, match="needs pictures whose latents are not all zero, got none"):
+        fit_scaling_factor(vae, [])

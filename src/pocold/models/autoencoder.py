@@ -1,6 +1,7 @@
 """Pictures <-> scaled latents: the only file that knows an autoencoder's scaling factor."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -99,6 +100,29 @@ def from_moments(
 def decode(vae: Autoencoder, latents: Tensor) -> Tensor:
     """Latents ``(B, C, h, w)`` -> pictures ``(B, 3, H, W)`` in about [-1, 1]."""
     return vae.decode((latents / vae.config.scaling_factor + _shift(vae)).to(vae.dtype)).sample
+
+
+@torch.no_grad()
+def fit_scaling_factor(vae: Autoencoder, pictures: Iterable[Tensor]) -> float:
+    """Set ``scaling_factor`` so that :func:`encode` gives these pictures latents of mean square 1; training moves it.
+
+    Args:
+        vae: an autoencoder; its config is changed.
+        pictures: batches like those of :func:`encode`, one at least.
+
+    Returns:
+        The factor.
+    """
+    squares, values = 0.0, 0
+    for batch in pictures:
+        latents = vae.encode(batch.to(vae.device, vae.dtype)).latent_dist.mean.float() - _shift(vae)
+        squares += float(latents.square().sum())
+        values += latents.numel()
+    if squares == 0:
+        raise ValueError("the scaling factor needs pictures whose latents are not all zero, got none")
+    factor = (values / squares) ** 0.5
+    vae.register_to_config(scaling_factor=factor)
+    return factor
 
 
 def _shift(vae: Any) -> float:
