@@ -32,6 +32,17 @@ def read_weights(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
     path = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
     if path is None:
         raise ValueError(f"{folder} holds no weights: expected {' or '.join(WEIGHT_FILES)}")
+    return read_state(path)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The state dict in one file, safetensors or a pickle of plain tensors, on the CPU.
+
+    Raises:
+        ValueError: if there is no such file, or it is truncated or holds anything but tensors.
+    """
+    if not path.is_file():
+        raise ValueError(f"no such weight file: {path}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
