@@ -21,6 +21,7 @@ MAX_DISTANCE = 0.05
 
 _REACHES = (16, 256)  # in steps of 1/255: look nearby first, then everywhere
 _CHUNK = 128
+_FEW = 2**17  # pairs that are sooner compared than sorted
 
 
 def surface_correspondence(
@@ -76,10 +77,9 @@ def correspondence_with(
         index = torch.where((target == 0) & (index < 0) & (labels[place] == 0), place, index)
         start += source_labels.numel()
 
-    for part in target.unique().tolist():
-        pixels, points = (target == part).nonzero()[:, 0], (labels == part).nonzero()[:, 0]
-        if part == 0 or len(points) == 0:
-            continue
+    wanted, shown = _by_part(target), _by_part(labels)
+    for part in sorted(wanted.keys() & shown.keys() - {0, HIDDEN}):
+        pixels, points = wanted[part], shown[part]
         nearest, squared[pixels] = _nearest(target_uv[pixels], uv[points])
         index[pixels] = points[nearest]
     visible = (index >= 0) & (squared <= (255 * max_distance) ** 2)
@@ -154,6 +154,13 @@ def _flat(what: str, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
     return labels.flatten().long(), steps.flatten(1).T.contiguous()
 
 
+def _by_part(labels: Tensor) -> dict[int, Tensor]:
+    """The pixels of each label in ``labels (M,)`` that occurs."""
+    order = labels.argsort(stable=True)
+    parts, counts = labels[order].unique_consecutive(return_counts=True)
+    return dict(zip(parts.tolist(), order.split(counts.tolist()), strict=True))
+
+
 def _same_place(target: Tensor, source: Tensor) -> Tensor:
     """For each target pixel the index of the source pixel at the same fraction of height and width."""
     (height, width), (h, w) = source.shape, target.shape
@@ -168,6 +175,7 @@ def _nearest(target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
     Both are sorted by U, so that a run of targets has its neighbours in a short run of sources; only targets without a
     neighbour there are compared with all.
     """
+    few = len(target) * len(source) <= _FEW
     order = source[:, 0].argsort(stable=True)
     source = source[order]
     u, norms = source[:, 0].contiguous(), source.square().sum(1)
@@ -175,7 +183,7 @@ def _nearest(target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
     index = torch.empty(len(target), dtype=torch.int64, device=target.device)
     squared = target.new_empty(len(target))
     left = target[:, 0].argsort(stable=True)
-    for reach in _REACHES:
+    for reach in _REACHES[-1:] if few else _REACHES:
         runs = left.split(_CHUNK)
         ends = torch.stack([target[torch.stack([run[0], run[-1]]), 0] for run in runs])  # lowest and highest U
         firsts = torch.searchsorted(u, ends[:, 0] - reach).clamp(max=len(u) - 1)
