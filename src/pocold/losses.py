@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pocold.densepose import one_hot
+from pocold.densepose import encode_pose
 from pocold.models.pose_constraint import PoseConstraint
 from pocold.models.unet import UNetOutput
 
@@ -116,6 +116,8 @@ def training_loss(
     source_latents: Tensor,
     labels: Tensor,
     source_labels: Tensor,
+    uv: Tensor | None = None,
+    hint: Tensor | None = None,
     dropout: ConditionDropout | None = None,
     penalty_weight: float = 1.0,
     min_snr_gamma: float | None = None,
@@ -133,6 +135,10 @@ def training_loss(
         source_latents: of the source, ``(B, C, H', W')``.
         labels: body labels of the target 0..24, ``(B, h, w)`` at any resolution.
         source_labels: of the source.
+        uv: of the target, ``(B, 2, h, w)`` in [0, 1] at the resolution of ``labels``, for a UNet whose pose encoding is
+            ``iuv``; dropped with the pose.
+        hint: ``(B, C + 1, H, W)`` of :func:`pocold.models.autoencoder.encode_hint`, for a UNet with ``surface_hint``;
+            dropped with the source, and with the pose.
         dropout: None keeps all conditions.
         penalty_weight: weight of the pose penalty; 0 skips its computation.
         min_snr_gamma: weigh each sample's noise loss, see :func:`min_snr_weights`; None weighs all alike, as published.
@@ -155,19 +161,23 @@ def training_loss(
     noisy = scheduler.add_noise(latents, noise, timesteps)
     target = prediction_target(scheduler, latents, noise, timesteps)
     size = (latents.shape[-2], latents.shape[-1])
-    pose = one_hot(labels, size, latents.dtype) * keep_pose.to(latents)[:, None, None, None]
+    pose = encode_pose(labels, uv, size, latents.dtype) * keep_pose.to(latents)[:, None, None, None]
+    extra = {}  # a wrapped UNet of the published shape is called as ever
+    if hint is not None:
+        # it shows the source in the target's pose, so it goes with either
+        extra["hint"] = hint.to(latents) * (keep_appearance & keep_pose).to(latents)[:, None, None, None]
 
     rows = keep_appearance.nonzero().flatten().to(device)
     if len(rows) == 0:
         # Nobody has a source: the attentions and the encoder take no part, and get no gradient, in this step.
-        sample = unet(noisy, timesteps, pose).sample
+        sample = unet(noisy, timesteps, pose, **extra).sample
         penalty = torch.zeros((), device=device)
     else:
         constraint = None
         if penalty_weight:
             constraint = PoseConstraint(labels.index_select(0, rows), source_labels.index_select(0, rows))
         features = appearance_encoder(source_latents.index_select(0, rows))
-        output = unet(noisy, timesteps, pose, features, appearance_rows=rows, pose_constraint=constraint)
+        output = unet(noisy, timesteps, pose, features, appearance_rows=rows, pose_constraint=constraint, **extra)
         sample = output.sample
         penalty = torch.zeros((), device=device)
         if output.pose_penalty is not None:
