@@ -120,6 +120,22 @@ def test_pictures_without_principal_components_are_refused(pictures, message):
         tiny().init_from_patches(pictures)
 
 
+def test_the_first_steps_do_not_undo_the_start(pictures):
+    torch.manual_seed(0)
+    vae = PatchAutoencoder()
+    vae.init_from_patches(pictures)
+    optimizer = torch.optim.Adam(vae.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(8):
+        loss = F.mse_loss(vae(pictures).sample, pictures)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert max(losses) < 1.5 * losses[0]
+    assert losses[-1] < losses[0]
+
+
 def test_every_parameter_gets_a_gradient(started, pictures):
     """In the first step but for what lies behind the zeros of the last convolutions; in the second all."""
     optimizer = torch.optim.SGD(started.parameters(), lr=0.1)
@@ -132,6 +148,20 @@ def test_every_parameter_gets_a_gradient(started, pictures):
         behind = {n for n, _ in started.named_parameters() if n.split(".")[1] not in ("linear", "conv_out")}
         assert idle == (behind if step == 0 else set())
         optimizer.step()
+
+
+@torch.no_grad()
+def test_signals_keep_their_size_down_to_the_last_convolutions():
+    """Of a fresh model of the real size; torch's own initial weights would leave a tenth of it."""
+    torch.manual_seed(0)
+    vae, sizes = PatchAutoencoder(), []
+    for part in (vae.encoder, vae.decoder):
+        part.blocks[0].register_forward_hook(lambda module, inputs, output: sizes.append(output.std().item()))
+        part.blocks[-1].register_forward_hook(lambda module, inputs, output: sizes.append(output.std().item()))
+    vae.encode(torch.randn(1, 3, 64, 64))
+    vae.decode(torch.randn(1, 16, 8, 8))
+    assert len(sizes) == 4
+    assert all(0.7 < size < 2 for size in sizes), sizes
 
 
 @torch.no_grad()

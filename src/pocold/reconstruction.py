@@ -40,10 +40,10 @@ class ReconstructionWeights:
     """
 
     pixel: float = 1.0
-    charbonnier: float = 0.0
+    charbonnier: float = 0.05
     gradient: float = 0.5
     gradient_scales: int = 2
-    kl: float = 1e-4
+    kl: float = 1e-3
     perceptual: float = 0.0
     adversarial: float = 0.0
 

@@ -25,6 +25,9 @@ _PATCH_VALUES = 3 * PATCH**2
 # The draw from a fresh encoder has 5 % of the latents' size as noise: less than a sampler leaves, so that the decoder
 # learns to bear it, and less than a tenth of what the linear code loses.
 _INITIAL_LOGVAR = -6.0
+# A last convolution sums up a thousand inputs, and Adam moves all its weights by one learning rate: at their full size
+# the first steps would undo the linear code, and the layers behind do not recover from that.
+_RESIDUAL_SCALE = 0.1
 
 
 class PatchBlock(nn.Module):
@@ -37,6 +40,8 @@ class PatchBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        _initialise(self.conv1, 2**0.5)
+        _initialise(self.conv2, 0.5)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """``(B, channels, H, W)`` -> the same."""
@@ -63,6 +68,8 @@ class PatchEncoder(nn.Module):
             nn.Conv2d(4 * channel, out_channel, 1) for channel, out_channel in pairwise(channels)
         )
         self.conv_out = nn.Conv2d(channels[-1], 2 * latent_channels, 3, padding=1)
+        for layer in (self.conv_in, *self.downsamplers):
+            _initialise(layer)
         self.reset_residual()
 
     def reset_residual(self) -> None:
@@ -78,7 +85,7 @@ class PatchEncoder(nn.Module):
             if level > 0:
                 hidden = self.downsamplers[level - 1](F.pixel_unshuffle(hidden, 2))
             hidden = blocks(hidden)
-        mean, logvar = self.conv_out(F.silu(hidden)).chunk(2, dim=1)
+        mean, logvar = self.conv_out(_RESIDUAL_SCALE * F.silu(hidden)).chunk(2, dim=1)
         return torch.cat([linear + mean, logvar], dim=1)
 
 
@@ -96,6 +103,8 @@ class PatchDecoder(nn.Module):
         )
         self.picture_in = nn.Conv2d(3 * self.finest**2, channels[0], 3, padding=1)
         self.conv_out = nn.Conv2d(channels[0], 3 * self.finest**2, 3, padding=1)
+        for layer in (self.conv_in, *self.upsamplers, self.picture_in):
+            _initialise(layer)
         self.reset_residual()
 
     def reset_residual(self) -> None:
@@ -113,7 +122,7 @@ class PatchDecoder(nn.Module):
                 # what the convolutions mend is best seen in the linear picture: the seams of its patches
                 hidden = hidden + self.picture_in(F.pixel_unshuffle(linear, self.finest))
             hidden = self.blocks[level](hidden)
-        return linear + F.pixel_shuffle(self.conv_out(F.silu(hidden)), self.finest)
+        return linear + F.pixel_shuffle(self.conv_out(_RESIDUAL_SCALE * F.silu(hidden)), self.finest)
 
 
 class PatchAutoencoder(ModelMixin, ConfigMixin):
@@ -205,6 +214,14 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         self.encoder.reset_residual()
         self.decoder.reset_residual()
         self.register_to_config(scaling_factor=1.0, shift_factor=None)
+
+
+def _initialise(layer: nn.Module, gain: float = 1.0) -> None:
+    """Make the outputs ``gain`` times as large as the inputs, which torch's own weights make much smaller."""
+    assert isinstance(layer, nn.Conv2d)
+    assert layer.bias is not None
+    nn.init.normal_(layer.weight, std=gain / layer.weight[0].numel() ** 0.5)
+    nn.init.zeros_(layer.bias)
 
 
 @torch.no_grad()
