@@ -3,7 +3,7 @@ import torch
 from diffusers import DDIMScheduler
 
 from pocold.densepose import one_hot
-from pocold.losses import ConditionDropout, prediction_target, training_loss
+from pocold.losses import ConditionDropout, min_snr_weights, prediction_target, training_loss
 from pocold.models.pose_constraint import PoseConstraint
 from pocold.models.presets import build_models
 from pocold.schedulers import make_scheduler
@@ -136,6 +136,37 @@ def test_unknown_prediction_type(models):
     scheduler = DDIMScheduler(**{**SCHEDULER.config, "prediction_type": "sample"})
     with pytest.raises(ValueError, match="unknown prediction type 'sample': expected 'epsilon' or 'v_prediction'"):
         training_loss(models["unet"], models["appearance_encoder"], scheduler, **batch())
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@torch.no_grad()
+def test_min_snr_weights_each_sample_by_the_literal_formula(models, prediction_type):
+    scheduler, gamma, parts = DDIMScheduler(**{**SCHEDULER.config, "prediction_type": prediction_type}), 5.0, []
+    for i in range(3):  # snr of about 110, 0.4 and 0.005
+        one = {k: v[i : i + 1] for k, v in batch().items()}
+        plain = training_loss(models["unet"], models["appearance_encoder"], scheduler, **one).noise
+        alpha = float(scheduler.alphas_cumprod[one["timesteps"]])
+        snr = alpha / (1 - alpha)
+        parts.append(plain * min(snr, gamma) / (snr if prediction_type == "epsilon" else snr + 1))
+    loss = training_loss(
+        models["unet"], models["appearance_encoder"], scheduler, **batch(), min_snr_gamma=gamma, penalty_weight=2.0
+    )
+    torch.testing.assert_close(loss.noise, torch.stack(parts).mean())
+    torch.testing.assert_close(loss.total, loss.noise + 2 * loss.pose_penalty)
+
+
+def test_min_snr_of_pure_noise_is_finite():
+    """Schedules that end in pure noise have an snr of zero there."""
+    scheduler = DDIMScheduler(**{**SCHEDULER.config, "rescale_betas_zero_snr": True})
+    assert min_snr_weights(scheduler, torch.tensor([999]), 5.0) == 1
+    scheduler = DDIMScheduler(**{**scheduler.config, "prediction_type": "v_prediction"})
+    assert min_snr_weights(scheduler, torch.tensor([999]), 5.0) == 0
+
+
+@pytest.mark.parametrize("gamma", [0, -5.0, float("nan"), float("inf"), "5", True])
+def test_nonsense_min_snr_gamma(models, gamma):
+    with pytest.raises(ValueError, match=f"min_snr_gamma must be a positive finite number .* got {gamma!r}"):
+        loss_of(models, batch(), min_snr_gamma=gamma)
 
 
 def test_batches_must_agree(models):

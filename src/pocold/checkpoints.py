@@ -105,8 +105,10 @@ def load_component(
     if unknown:
         raise ValueError(f"{folder / 'config.json'} has unknown keys: {_some(unknown)}")
     # Some values leave no trace in the weights (heads), so a default must not stand in for them. Autoencoders of other
-    # origin, written by earlier diffusers versions, have fewer keys, and diffusers' defaults are what they mean.
-    missing = sorted(known - config.keys() - {"self"}) if component.__module__.startswith("pocold.") else []
+    # origin, written by earlier diffusers versions, have fewer keys, and diffusers' defaults are what they mean; so do
+    # those of our own models that were written before a key existed.
+    later: frozenset[str] = getattr(component, "later_config_keys", frozenset())
+    missing = sorted(known - config.keys() - later - {"self"}) if component.__module__.startswith("pocold.") else []
     if missing:
         raise ValueError(f"{folder / 'config.json'} lacks the keys: {_some(missing)}")
     try:

@@ -60,6 +60,10 @@ BODY_PARTS: dict[str, frozenset[int]] = {
     "body": frozenset(range(1, 25)),
 }
 
+# What the UNet sees of a pose: labels alone, as published, or U and V as well. Channels of each.
+PoseEncoding = Literal["labels", "iuv"]
+POSE_CHANNELS: dict[str, int] = {"labels": NUM_LABELS, "iuv": NUM_LABELS + 2}
+
 ChannelOrder = Literal["auto", "iuv", "vui"]
 CHANNEL_ORDER_KEY = "pocold:channels"  # text chunk of the PNG files that this module writes
 
@@ -320,3 +324,31 @@ def one_hot(labels: Tensor, size: tuple[int, int], dtype: torch.dtype = torch.fl
     """
     resized = resize_labels(labels, size).long()
     return torch.nn.functional.one_hot(resized, NUM_LABELS).permute(0, 3, 1, 2).to(dtype).contiguous()
+
+
+def encode_pose(labels: Tensor, uv: Tensor | None, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """The pose as the UNet takes it: :func:`one_hot`, and with ``uv`` two more channels, zero in the background.
+
+    Args:
+        labels: ``(B, H, W)``, integers 0..24 at any resolution.
+        uv: ``(B, 2, H, W)`` in [0, 1] for the encoding ``iuv``, None for ``labels``.
+        size: latent size ``(h, w)``.
+
+    Returns:
+        ``(B, 25 or 27, h, w)``. A dropped pose is this times zero.
+    """
+    encoded = one_hot(labels, size, dtype)
+    if uv is None:
+        return encoded
+    body = 1 - encoded[:, :1]
+    return torch.cat([encoded, resize_labels(uv, size).to(dtype) * body], dim=1)
+
+
+def require_uv(uv: np.ndarray | None, name: str, purpose: str) -> np.ndarray:
+    """``uv``; a ValueError if a map has none although ``purpose`` needs them. ``name`` is what it calls the map."""
+    if uv is None:
+        raise ValueError(
+            f"{name}: its DensePose map has labels only, but {purpose} needs U and V; "
+            "give a map of three channels (IUV)"
+        )
+    return uv

@@ -141,6 +141,11 @@ def to_uint8(images: Tensor) -> np.ndarray:
     return values.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
+def from_uint8(images: Tensor) -> Tensor:
+    """uint8 pictures of any shape -> float32 in [-1, 1], as :func:`to_tensor` gives them."""
+    return images.float() / 127.5 - 1
+
+
 def to_numpy(images: Tensor) -> np.ndarray:
     """Float ``(B, 3, H, W)`` in [-1, 1] -> float32 ``(B, H, W, 3)`` in [0, 1]."""
     return (images.detach().float().cpu().clamp(-1, 1) / 2 + 0.5).permute(0, 2, 3, 1).numpy()
@@ -253,6 +258,10 @@ class Frame:
         rows, columns = (2 * np.arange(h) + 1) * height // (2 * h), (2 * np.arange(w) + 1) * width // (2 * w)
         nearest = labels[rows[:, None], columns]
         return self._place(nearest, "constant")
+
+    def uv(self, uv: np.ndarray) -> np.ndarray:
+        """Frame U and V ``(2, H, W)`` as the labels they belong to: every pixel keeps the point that it showed."""
+        return np.stack([self.labels(channel) for channel in uv])
 
     def _check(self, size: Sequence[int], what: str) -> None:
         if tuple(size) != self.source:

@@ -3,6 +3,7 @@
 Legend: B batch, C H W latent, R samples whose source is kept, L attentions.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pocold.densepose import one_hot
+from pocold.densepose import encode_pose
 from pocold.models.pose_constraint import PoseConstraint
 from pocold.models.unet import UNetOutput
 
@@ -52,7 +53,8 @@ class ConditionDropout:
 
 @dataclass(frozen=True)
 class TrainingLoss:
-    """The loss and its parts, scalars. ``total = noise + penalty_weight * pose_penalty``."""
+    """The loss and its parts, scalars. ``total = noise + penalty_weight * pose_penalty``; ``noise`` is weighted already
+    where weights were asked for."""
 
     total: Tensor
     noise: Tensor
@@ -77,6 +79,33 @@ def prediction_target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps:
     raise ValueError(f"unknown prediction type {prediction_type!r}: expected 'epsilon' or 'v_prediction'")
 
 
+def min_snr_weights(scheduler: Any, timesteps: Tensor, gamma: float) -> Tensor:
+    """Weights that keep the nearly clean steps from ruling the loss (Hang et al. 2023, "min-SNR-gamma").
+
+    With ``snr = a / (1 - a)`` at the step's ``a``: ``min(snr, gamma) / snr`` where the network predicts the noise, and
+    ``min(snr, gamma) / (snr + 1)`` where it predicts v. Both weigh the error of the *picture* by ``min(snr, gamma)``.
+
+    Args:
+        scheduler: as for :func:`prediction_target`.
+        timesteps: int64 ``(B,)``.
+        gamma: 5 in the paper.
+
+    Returns:
+        float32 ``(B,)``.
+
+    Raises:
+        ValueError: unless gamma is a positive finite number.
+    """
+    number = isinstance(gamma, int | float) and not isinstance(gamma, bool)
+    if not number or not math.isfinite(gamma) or gamma <= 0:
+        raise ValueError(f"min_snr_gamma must be a positive finite number (5 is usual) or None, got {gamma!r}")
+    alpha = scheduler.alphas_cumprod.to(timesteps.device, torch.float32)[timesteps]
+    snr = alpha / (1 - alpha)
+    if scheduler.config.prediction_type == "v_prediction":
+        return snr.clamp(max=gamma) / (snr + 1)
+    return (gamma / snr).clamp(max=1)  # also where the signal, and with it the snr, is zero
+
+
 def training_loss(
     unet: Callable[..., UNetOutput],
     appearance_encoder: Callable[[Tensor], Sequence[Tensor]],
@@ -86,8 +115,11 @@ def training_loss(
     source_latents: Tensor,
     labels: Tensor,
     source_labels: Tensor,
+    uv: Tensor | None = None,
+    hint: Tensor | None = None,
     dropout: ConditionDropout | None = None,
     penalty_weight: float = 1.0,
+    min_snr_gamma: float | None = None,
     timesteps: Tensor | None = None,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
@@ -102,8 +134,13 @@ def training_loss(
         source_latents: of the source, ``(B, C, H', W')``.
         labels: body labels of the target 0..24, ``(B, h, w)`` at any resolution.
         source_labels: of the source.
+        uv: of the target, ``(B, 2, h, w)`` in [0, 1] at the resolution of ``labels``, for a UNet whose pose encoding is
+            ``iuv``; dropped with the pose.
+        hint: ``(B, C + 1, H, W)`` of :func:`pocold.models.autoencoder.encode_hint`, for a UNet with ``surface_hint``;
+            dropped with the source.
         dropout: None keeps all conditions.
         penalty_weight: weight of the pose penalty; 0 skips its computation.
+        min_snr_gamma: weigh each sample's noise loss, see :func:`min_snr_weights`; None weighs all alike, as published.
         timesteps: int64 ``(B,)``; drawn uniformly if None.
         noise: like ``latents``; drawn if None.
         generator: a CPU generator of every random draw (None: the global one); a seed means the same on any device.
@@ -123,19 +160,22 @@ def training_loss(
     noisy = scheduler.add_noise(latents, noise, timesteps)
     target = prediction_target(scheduler, latents, noise, timesteps)
     size = (latents.shape[-2], latents.shape[-1])
-    pose = one_hot(labels, size, latents.dtype) * keep_pose.to(latents)[:, None, None, None]
+    pose = encode_pose(labels, uv, size, latents.dtype) * keep_pose.to(latents)[:, None, None, None]
+    extra = {}  # a wrapped UNet of the published shape is called as ever
+    if hint is not None:
+        extra["hint"] = hint.to(latents) * keep_appearance.to(latents)[:, None, None, None]
 
     rows = keep_appearance.nonzero().flatten().to(device)
     if len(rows) == 0:
         # Nobody has a source: the attentions and the encoder take no part, and get no gradient, in this step.
-        sample = unet(noisy, timesteps, pose).sample
+        sample = unet(noisy, timesteps, pose, **extra).sample
         penalty = torch.zeros((), device=device)
     else:
         constraint = None
         if penalty_weight:
             constraint = PoseConstraint(labels.index_select(0, rows), source_labels.index_select(0, rows))
         features = appearance_encoder(source_latents.index_select(0, rows))
-        output = unet(noisy, timesteps, pose, features, appearance_rows=rows, pose_constraint=constraint)
+        output = unet(noisy, timesteps, pose, features, appearance_rows=rows, pose_constraint=constraint, **extra)
         sample = output.sample
         penalty = torch.zeros((), device=device)
         if output.pose_penalty is not None:
@@ -143,5 +183,9 @@ def training_loss(
             # the mean over the whole batch: a dropped sample counts as one without penalty
             penalty = (output.pose_penalty.sum(0) * with_pose).sum() / batch
 
-    noise_loss = F.mse_loss(sample.float(), target.float())
+    if min_snr_gamma is None:
+        noise_loss = F.mse_loss(sample.float(), target.float())
+    else:
+        errors = F.mse_loss(sample.float(), target.float(), reduction="none").mean((1, 2, 3))
+        noise_loss = (min_snr_weights(scheduler, timesteps, min_snr_gamma) * errors).mean()
     return TrainingLoss(noise_loss + penalty_weight * penalty, noise_loss, penalty)

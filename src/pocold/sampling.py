@@ -43,6 +43,7 @@ def denoise(
     code: AppearanceCode | None,
     weights_at: Callable[[float], BranchWeights],
     *,
+    hint: Tensor | None = None,
     kept: KeptRegion | None = None,
     eta: float = 0.0,
     generator: Generator = None,
@@ -54,9 +55,10 @@ def denoise(
         unet: the denoiser.
         scheduler: a diffusers scheduler whose time steps are set, and fresh: solvers keep a history of steps.
         noise: float32 ``(B, C, h, w)``, of unit variance.
-        pose: one-hot ``(B, 25, h, w)``.
+        pose: ``(B, 25 or 27, h, w)``, of :func:`pocold.densepose.encode_pose`.
         code: of 1 or B people; None if no branch sees an appearance.
         weights_at: the guidance's branch weights at a time step.
+        hint: surface hint ``(B, C + 1, h, w)`` for a UNet that takes one; None if no branch sees an appearance.
         kept: what masked editing keeps.
         eta, generator: for schedulers that draw noise in their steps.
         on_step: called after each step.
@@ -71,7 +73,7 @@ def denoise(
     for step, timestep in enumerate(timesteps):
         weights = weights_at(float(timestep))
         scaled = scheduler.scale_model_input(latents, timestep)
-        prediction = guide(predict_branches(unet, scaled, timestep, pose, code, weights.needed), weights)
+        prediction = guide(predict_branches(unet, scaled, timestep, pose, code, weights.needed, hint), weights)
         latents = scheduler.step(prediction, timestep, latents, **options).prev_sample
         if kept is not None:
             known = kept.latents
@@ -92,15 +94,17 @@ def predict_branches(
     pose: Tensor,
     code: AppearanceCode | None,
     branches: tuple[Branch, ...],
+    hint: Tensor | None = None,
 ) -> dict[Branch, Tensor]:
     """The UNet's prediction for each of ``branches``, as one batch; attention only on the rows that see the source.
 
     Args:
         latents: ``(B, C, h, w)``.
         timestep: one for all.
-        pose: one-hot ``(B, 25, h, w)``; a branch without pose gets zeros.
+        pose: ``(B, 25 or 27, h, w)``; a branch without pose gets zeros.
         code: of 1 or B people.
         branches: which.
+        hint: ``(B, C + 1, h, w)``; a branch without appearance gets zeros.
 
     Returns:
         ``(B, C, h, w)`` for each branch, in the UNet's dtype.
@@ -113,11 +117,17 @@ def predict_branches(
     elif code is not None:
         rows = torch.cat([torch.arange(i * batch, (i + 1) * batch, device=latents.device) for i in seeing])
         code = code if len(code) == 1 else AppearanceCode.stack([code] * len(seeing))
+    extra = {}
+    if hint is not None:
+        extra["hint"] = torch.cat(
+            [hint if branch in WITH_APPEARANCE else torch.zeros_like(hint) for branch in branches]
+        )
     sample = unet(
         latents.to(unet.dtype).repeat(len(branches), 1, 1, 1),
         timestep,
         torch.cat([pose if branch in WITH_POSE else torch.zeros_like(pose) for branch in branches]),
         code,
         appearance_rows=rows,
+        **extra,
     ).sample
     return dict(zip(branches, sample.chunk(len(branches)), strict=True))

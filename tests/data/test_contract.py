@@ -7,6 +7,8 @@ from torch.utils.data import DataLoader
 from trees import FILES, ON_DISK, TREES
 
 from pocold.data.pairs import PairedTransform, check_sample, collate, hflip
+from pocold.densepose import DensePose
+from pocold.surface import surface_correspondence, warp_by_surface
 
 
 @pytest.fixture(params=list(TREES))
@@ -82,6 +84,42 @@ def test_framed_and_flipped_together(whole_trees, name):
         for key, value in hflip(plain).items():
             assert torch.equal(value, mirrored[key]) if torch.is_tensor(value) else value == mirrored[key]
         assert not torch.equal(plain["source"], mirrored["source"])
+
+
+def test_surface_hints_on_request(request, data):
+    options = {"surface_hint": True, "uv": True}
+    if request.node.callspec.params["data"] != "rendered":
+        options = {"transform": PairedTransform(**options)}
+    if not data.uv:
+        with pytest.raises(ValueError, match="has labels only, but the option surface_hint needs U and V; give a map"):
+            list(data.open("train", **options))
+        return
+    for sample in data.open("train", **options):
+        check_sample(sample, data.size)
+        assert sample.keys() >= {"warped", "visible", "target_uv"}
+        source, target = (data.drawn(sample[f"{role}_name"]).pose for role in ("source", "target"))
+        body = target.labels > 0
+        assert np.abs(sample["target_uv"].numpy() - target.uv)[:, body].max() <= 0.5 / 255 + 1e-6
+        index, visible = surface_correspondence(
+            *(torch.from_numpy(v) for v in (target.labels, target.uv, source.labels, source.uv))
+        )
+        assert torch.equal(sample["visible"], visible)
+        assert torch.equal(sample["warped"], warp_by_surface(sample["source"], index))
+
+
+@pytest.mark.parametrize("tree", [name for name in FILES if name != "folder_listed"], indirect=True)
+def test_maps_of_labels_alone_give_no_hint(tree):
+    name = min(tree.pairs("train"))[0]
+    tree.poses[name].write_bytes(DensePose(tree.drawn(name).stretched(*tree.size).pose.labels).encode())
+    list(tree.open("train"))
+    with pytest.raises(
+        ValueError, match=f"{name}: its DensePose map has labels only, but the option surface_hint needs"
+    ):
+        list(tree.open("train", transform=PairedTransform(surface_hint=True)))
+    dataset = tree.open("train", on_error="skip", transform=PairedTransform(surface_hint=True))
+    left = {(s["source_name"], s["target_name"]) for s in dataset}
+    assert left == {pair for pair in tree.pairs("train") if name not in pair}
+    assert list(dataset.skipped) == [name]
 
 
 @pytest.mark.parametrize("name", ON_DISK)

@@ -6,26 +6,38 @@ import torch
 from PIL import Image
 
 from pocold.data.pairs import PairedTransform, View, check_sample, collate, hflip
-from pocold.densepose import MIRRORED_LABEL
+from pocold.densepose import MIRRORED_LABEL, DensePose
+from pocold.surface import surface_correspondence, warp_by_surface
 
 
-def view(name: str, height: int = 16, width: int = 12, garments: bool = True) -> View:
+def view(name: str, height: int = 16, width: int = 12, garments: bool = True, uv: bool = False) -> View:
     """Noise whose every row and column can be told apart."""
     rng = np.random.default_rng(len(name) + height)
     photo = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
     labels = rng.integers(0, 25, (height, width), dtype=np.uint8)
     classes = rng.integers(0, 11, (height, width), dtype=np.uint8) if garments else None
-    return View(name, "anna", photo, labels, classes)
+    coordinates = rng.integers(0, 256, (2, height, width)).astype(np.float32) / 255 if uv else None
+    return View(name, "anna", photo, labels, classes, coordinates)
 
 
 def sample(**changes):
     return {**PairedTransform()(view("a"), view("bb")), **changes}
 
 
+def hinted(transform=None, **changes):
+    transform = transform or PairedTransform(surface_hint=True, uv=True)
+    return {**transform(view("a", uv=True), view("bb", uv=True)), **changes}
+
+
 def test_a_sample_holds_the_contract():
     check_sample(sample())
     check_sample(sample(), (16, 12))
     check_sample(PairedTransform()(view("a", garments=False), view("b")))  # garments of one alone are left out
+    check_sample(hinted(), (16, 12))
+    assert hinted().keys() - sample().keys() == {"warped", "visible", "target_uv"}
+    assert hinted(PairedTransform(uv=True)).keys() - sample().keys() == {"target_uv"}
+    assert hinted(PairedTransform(surface_hint=True)).keys() - sample().keys() == {"warped", "visible"}
+    assert hinted(PairedTransform()).keys() == sample().keys()
 
 
 @pytest.mark.parametrize(
@@ -45,6 +57,11 @@ def test_a_sample_holds_the_contract():
         (sample(target_pose=torch.zeros(16, 12, dtype=torch.int64)), r"target_pose must be torch.uint8 \(H, W\)"),
         (sample(target_pose=torch.full((16, 12), 25, dtype=torch.uint8)), "labels 0..24, got 25"),
         (sample(source_garments=torch.zeros(1, 16, 12, dtype=torch.uint8)), r"source_garments must be torch.uint8"),
+        (sample(warped=torch.zeros(3, 16, 12)), "'warped' and 'visible' must come together"),
+        (hinted(warped=torch.full((3, 16, 12), 2.0)), r"warped must lie in \[-1, 1\], got values from 2 to 2"),
+        (hinted(visible=torch.ones(16, 12)), r"visible must be torch.bool \(H, W\), got torch.float32"),
+        (hinted(target_uv=torch.full((2, 16, 12), -0.5)), r"target_uv must lie in \[0, 1\], got values from -0.5"),
+        (hinted(target_uv=torch.zeros(3, 16, 12)), r"target_uv must be torch.float32 \(2, H, W\), got .*\(3, 16, 12\)"),
         (sample(target_pose=torch.zeros(8, 12, dtype=torch.uint8)), r"expected the size \(16, 12\).*'target_pose'"),
     ],
 )
@@ -82,6 +99,61 @@ def test_flips_turn_everything_and_swap_sides():
         assert mirrored[key].dtype == torch.uint8
     for key, value in hflip(hflip(plain)).items():
         assert torch.equal(value, plain[key]) if torch.is_tensor(value) else value == plain[key]
+
+
+@pytest.mark.parametrize("settings", [{}, {"size": (20, 20)}, {"size": (20, 20), "mode": "crop"}])
+def test_warped_pictures_are_those_of_the_framed_pair(settings):
+    made = hinted(PairedTransform(**settings, surface_hint=True, uv=True))
+    reverse = PairedTransform(**settings, uv=True)(view("bb", uv=True), view("a", uv=True))
+    assert torch.equal(reverse["target"], made["source"])
+    index, visible = surface_correspondence(
+        made["target_pose"], made["target_uv"], made["source_pose"], reverse["target_uv"]
+    )
+    assert torch.equal(made["visible"], visible)
+    assert torch.equal(made["warped"], warp_by_surface(made["source"], index))
+    assert 0 < visible.float().mean() < 1
+
+
+def test_u_and_v_are_framed_like_their_labels():
+    labels, uv = np.zeros((40, 20), dtype=np.uint8), np.zeros((2, 40, 20), dtype=np.float32)
+    labels[10:30, 5:15] = 2
+    uv[:, 10:30, 5:15] = np.array([0.25, 0.75])[:, None, None]
+    photo = Image.fromarray(np.repeat((labels[..., None] > 0) * np.uint8(255), 3, -1))
+    for mode in ("pad", "crop", "stretch"):
+        views = (View(n, "p", photo, labels, uv=uv) for n in "ab")
+        made = PairedTransform((32, 32), mode, surface_hint=True, uv=True)(*views)
+        body = made["target_pose"] > 0
+        assert torch.equal(made["target_uv"], torch.tensor([0.25, 0.75]).view(2, 1, 1) * body)
+        assert made["visible"].all()
+
+
+def test_the_hint_of_a_mirrored_pair_is_the_mirrored_hint():
+    plain, mirrored = hinted(), hinted(PairedTransform(flip=1.0, surface_hint=True, uv=True))
+    check_sample(mirrored, (16, 12))
+    for key in ("warped", "visible"):
+        assert torch.equal(mirrored[key], plain[key].flip(-1))
+    expected = DensePose(plain["target_pose"].numpy(), plain["target_uv"].numpy()).hflip()
+    assert np.array_equal(mirrored["target_uv"].numpy(), expected.uv)
+    assert not torch.equal(mirrored["target_uv"], plain["target_uv"].flip(-1))
+    # and computed anew from the mirrored maps it is the same
+    source = PairedTransform(flip=1.0, uv=True)(view("bb", uv=True), view("a", uv=True))
+    index, visible = surface_correspondence(
+        mirrored["target_pose"], mirrored["target_uv"], mirrored["source_pose"], source["target_uv"]
+    )
+    body = mirrored["target_pose"] > 0
+    assert torch.equal(visible[body], mirrored["visible"][body])
+    same = (warp_by_surface(mirrored["source"], index) == mirrored["warped"]).all(0)
+    assert same[body].float().mean() > 0.97  # but for ties
+
+
+@pytest.mark.parametrize("option", ["surface_hint", "uv"])
+def test_maps_without_u_and_v_are_named(option):
+    transform = PairedTransform(**{option: True})
+    for pair in ((view("a"), view("bb", uv=True)), (view("bb", uv=True), view("a"))):
+        with pytest.raises(
+            ValueError, match=f"a: its DensePose map has labels only, but the option {option} needs U and V"
+        ):
+            transform(*pair)
 
 
 def test_flips_are_drawn_per_pair_and_epoch():
@@ -131,6 +203,11 @@ def test_batches():
     mixed = collate([sample(), PairedTransform()(view("a", garments=False), view("b"))])
     assert "source_garments" not in mixed
     assert "target_garments" not in mixed
+    with_hint = collate([hinted(), hinted()])
+    assert with_hint["warped"].shape == (2, 3, 16, 12)
+    assert with_hint["visible"].dtype == torch.bool
+    assert with_hint["target_uv"].shape == (2, 2, 16, 12)
+    assert not collate([hinted(), sample()]).keys() & {"warped", "visible", "target_uv"}
     with pytest.raises(ValueError, match=r"different sizes .*\(16, 12\), \(32, 12\).* set a size"):
         collate([sample(), PairedTransform()(view("a", 32), view("b", 32))])
     with pytest.raises(ValueError, match="no samples"):

@@ -75,6 +75,7 @@ class Tree:
     opener: Callable
     size: tuple[int, int] = PEOPLE.size
     garments: bool = False
+    uv: bool = True  # whether its maps have U and V
     photos: dict[str, Path] = field(default_factory=dict)
     poses: dict[str, Path] = field(default_factory=dict)
 
@@ -139,7 +140,7 @@ def folder(root: Path, people: People) -> Tree:
 
 def folder_listed(root: Path, people: People) -> Tree:
     """PERSON/photo.png with *_densepose.png, garments and lists of pairs."""
-    tree = Tree(root, people, lambda i, v: f"p{i}/{v}", FolderPairs, garments=True)
+    tree = Tree(root, people, lambda i, v: f"p{i}/{v}", FolderPairs, garments=True, uv=False)
     for i, v, drawn in each(people):
         tree.photos[tree.name(i, v)] = write(root / f"p{i}" / f"{v}.jpg", drawn.photo)
         tree.poses[tree.name(i, v)] = write(root / f"p{i}" / f"{v}_densepose.png", png(drawn.pose.labels))
@@ -170,12 +171,12 @@ def packed_shards(root: Path, people: People) -> Tree:
     """What pocold data shards writes of a folder with lists."""
     tree = folder_listed(root.with_name("unpacked"), people)
     write_shards({split: tree.open(split) for split in ("train", "test")}, root, pictures_per_shard=2)
-    return Tree(root, people, tree.name, ShardPairs, garments=True)
+    return Tree(root, people, tree.name, ShardPairs, garments=True, uv=False)
 
 
 def rendered(root: Path, people: People) -> Tree:
     """Synthetic people drawn on the fly."""
-    return Tree(root, people, sample_name, lambda _, split: SyntheticPeople(PEOPLE, split), garments=True)
+    return Tree(root, people, sample_name, lambda _, split, **o: SyntheticPeople(PEOPLE, split, **o), garments=True)
 
 
 CATEGORIES = ["WOMEN/Tees_Tanks", "MEN/Jackets_Vests", "WOMEN/Dresses", "MEN/Denim"]

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pocold.densepose import MIRRORED_LABEL, NUM_LABELS
+from pocold.densepose import MIRRORED_LABEL, NUM_LABELS, DensePose, require_uv
 from pocold.images import Frame, FrameMode, to_tensor
+from pocold.surface import surface_correspondence, warp_by_surface
 
 
 class Sample(TypedDict):
@@ -24,7 +25,10 @@ class Sample(TypedDict):
     - ``source_pose``, ``target_pose``: uint8 ``(H, W)``, DensePose labels 0..24;
     - ``source_name``, ``target_name``: what the data set calls the pictures, without ending; unique in the data set;
     - ``person``: who it is (of the target, should a list pair two people);
-    - ``source_garments``, ``target_garments``: uint8 ``(H, W)``, garment classes, both or neither.
+    - ``source_garments``, ``target_garments``: uint8 ``(H, W)``, garment classes, both or neither;
+    - ``warped``: float32 ``(3, H, W)`` in [-1, 1], the source brought into the target's pose by U and V, and
+      ``visible``: bool ``(H, W)``, where it shows that point (``pocold.surface``); both or neither, where asked for;
+    - ``target_uv``: float32 ``(2, H, W)`` in [0, 1]; where asked for.
     """
 
     source: Tensor
@@ -36,6 +40,9 @@ class Sample(TypedDict):
     person: str
     source_garments: NotRequired[Tensor]
     target_garments: NotRequired[Tensor]
+    warped: NotRequired[Tensor]
+    visible: NotRequired[Tensor]
+    target_uv: NotRequired[Tensor]
 
 
 class Batch(TypedDict):
@@ -50,12 +57,17 @@ class Batch(TypedDict):
     person: list[str]
     source_garments: NotRequired[Tensor]
     target_garments: NotRequired[Tensor]
+    warped: NotRequired[Tensor]
+    visible: NotRequired[Tensor]
+    target_uv: NotRequired[Tensor]
 
 
 IMAGE_KEYS = ("source", "target")
 POSE_KEYS = ("source_pose", "target_pose")
 GARMENT_KEYS = ("source_garments", "target_garments")
 TEXT_KEYS = ("source_name", "target_name", "person")
+HINT_KEYS = ("warped", "visible")
+OPTIONAL_KEYS = frozenset((*GARMENT_KEYS, *HINT_KEYS, "target_uv"))
 REQUIRED_KEYS = frozenset((*IMAGE_KEYS, *POSE_KEYS, *TEXT_KEYS))
 
 
@@ -71,7 +83,7 @@ def check_sample(sample: Any, size: tuple[int, int] | None = None) -> None:
     """
     if not isinstance(sample, dict):
         raise ValueError(f"a sample must be a dict, got {type(sample).__name__}")
-    missing, unknown = REQUIRED_KEYS - sample.keys(), sample.keys() - REQUIRED_KEYS - set(GARMENT_KEYS)
+    missing, unknown = REQUIRED_KEYS - sample.keys(), sample.keys() - REQUIRED_KEYS - OPTIONAL_KEYS
     if missing or unknown:
         raise ValueError(
             f"a sample must have the keys {', '.join(sorted(REQUIRED_KEYS))}: missing {sorted(missing) or 'none'}, "
@@ -83,13 +95,18 @@ def check_sample(sample: Any, size: tuple[int, int] | None = None) -> None:
     where = f"{sample['source_name']} -> {sample['target_name']}"
     if len(sample.keys() & set(GARMENT_KEYS)) == 1:
         raise ValueError(f"{where}: garment maps must come for source and target, or for neither")
-    for key in IMAGE_KEYS:
-        _check_tensor(where, key, sample[key], torch.float32, 3)
-        low, high = float(sample[key].min()), float(sample[key].max())
-        if not (low >= -1 and high <= 1):  # also false for NaN
-            raise ValueError(f"{where}: {key} must lie in [-1, 1], got values from {low:g} to {high:g}")
-    for key in (*POSE_KEYS, *(key for key in GARMENT_KEYS if key in sample)):
-        _check_tensor(where, key, sample[key], torch.uint8, 2)
+    if len(sample.keys() & set(HINT_KEYS)) == 1:
+        raise ValueError(f"{where}: 'warped' and 'visible' must come together")
+    for key in (*IMAGE_KEYS, "warped", "target_uv"):
+        if key in sample:
+            lowest = 0 if key == "target_uv" else -1
+            _check_tensor(where, key, sample[key], torch.float32, 2 if key == "target_uv" else 3)
+            low, high = float(sample[key].min()), float(sample[key].max())
+            if not (low >= lowest and high <= 1):  # also false for NaN
+                raise ValueError(f"{where}: {key} must lie in [{lowest}, 1], got values from {low:g} to {high:g}")
+    for key in (*POSE_KEYS, *GARMENT_KEYS, "visible"):
+        if key in sample:
+            _check_tensor(where, key, sample[key], torch.bool if key == "visible" else torch.uint8)
     for key in POSE_KEYS:
         if int(sample[key].max()) >= NUM_LABELS:
             raise ValueError(f"{where}: {key} must hold labels 0..{NUM_LABELS - 1}, got {int(sample[key].max())}")
@@ -99,11 +116,12 @@ def check_sample(sample: Any, size: tuple[int, int] | None = None) -> None:
         raise ValueError(f"{where}: expected the size {wanted} (height, width), got {wrong}; set a size to frame to")
 
 
-def _check_tensor(where: str, key: str, value: Any, dtype: torch.dtype, ndim: int) -> None:
-    shape = "(3, H, W)" if ndim == 3 else "(H, W)"
+def _check_tensor(where: str, key: str, value: Any, dtype: torch.dtype, channels: int | None = None) -> None:
+    shape = "(H, W)" if channels is None else f"({channels}, H, W)"
+    leading = () if channels is None else (channels,)
     if not isinstance(value, Tensor):
         raise ValueError(f"{where}: {key} must be a tensor {dtype} {shape}, got {type(value).__name__}")
-    if value.dtype != dtype or value.ndim != ndim or (ndim == 3 and value.shape[0] != 3) or 0 in value.shape:
+    if value.dtype != dtype or value.ndim < 2 or value.shape[:-2] != leading or 0 in value.shape:
         raise ValueError(f"{where}: {key} must be {dtype} {shape}, got {value.dtype} {tuple(value.shape)}")
 
 
@@ -117,6 +135,7 @@ class View:
         photo: RGB.
         labels: uint8 ``(H, W)``, DensePose labels.
         garments: uint8 ``(H, W)`` or None.
+        uv: float32 ``(2, H, W)`` in [0, 1] or None, DensePose U and V.
 
     Raises:
         ValueError: if a map is of another size than the photo.
@@ -127,11 +146,13 @@ class View:
     photo: Image.Image
     labels: np.ndarray
     garments: np.ndarray | None = None
+    uv: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for what, values in (("DensePose map", self.labels), ("garment map", self.garments)):
-            if values is not None and values.shape != self.size:
-                height, width = values.shape
+        maps = (("DensePose map", self.labels), ("garment map", self.garments), ("U, V map", self.uv))
+        for what, values in maps:
+            if values is not None and values.shape[-2:] != self.size:
+                height, width = values.shape[-2:]
                 raise ValueError(
                     f"{self.name}: its {what} is {width}x{height}, but the picture is {self.photo.width}x"
                     f"{self.photo.height} (width x height); a map must be made from the very picture it belongs to"
@@ -154,6 +175,8 @@ class PairedTransform:
         mode: how; see :class:`pocold.images.Frame`.
         flip: probability of mirroring source *and* target; left and right labels are exchanged.
         seed: of the flips.
+        surface_hint: add ``warped`` and ``visible``. Needs maps with U and V.
+        uv: add ``target_uv``. Likewise.
 
     Raises:
         ValueError: for a probability outside [0, 1], an unknown mode or an impossible size.
@@ -163,6 +186,8 @@ class PairedTransform:
     mode: FrameMode = "pad"
     flip: float = 0.0
     seed: int = 0
+    surface_hint: bool = False
+    uv: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.flip <= 1:
@@ -171,11 +196,22 @@ class PairedTransform:
             raise ValueError(f"seed must not be negative, got {self.seed}")
         Frame((8, 8), self.size or (8, 8), self.mode)  # refuses impossible settings now, not at the first sample
 
+    def check(self, view: View) -> None:
+        """Raise a ValueError if a view lacks what the settings need."""
+        if self.surface_hint or self.uv:
+            require_uv(view.uv, view.name, f"the option {'surface_hint' if self.surface_hint else 'uv'}")
+
     def __call__(self, source: View, target: View, epoch: int = 0) -> Sample:
-        """The sample of a pair in an epoch; garment maps are in it if both views have one."""
+        """The sample of a pair in an epoch; garment maps are in it if both views have one.
+
+        Raises:
+            ValueError: if the settings need U and V and a view has none.
+        """
+        uv = []
         garments = source.garments is not None and target.garments is not None
         sample: dict[str, Any] = {"person": target.person}
         for role, view in (("source", source), ("target", target)):
+            self.check(view)
             frame = Frame(view.size, self.size or view.size, self.mode)
             sample[role] = to_tensor(frame.image(view.photo))[0]
             sample[f"{role}_pose"] = torch.from_numpy(np.array(frame.labels(view.labels), dtype=np.uint8))
@@ -183,16 +219,33 @@ class PairedTransform:
             if garments:
                 assert view.garments is not None
                 sample[f"{role}_garments"] = torch.from_numpy(np.array(frame.labels(view.garments), dtype=np.uint8))
+            if view.uv is not None and (self.surface_hint or self.uv):
+                uv.append(torch.from_numpy(np.array(frame.uv(view.uv), dtype=np.float32)))
+        if uv:
+            sample |= surface_keys(cast(Sample, sample), *uv, surface_hint=self.surface_hint, uv=self.uv)
         pair = zlib.crc32(f"{source.name}\n{target.name}".encode())
         flipped = np.random.default_rng([self.seed, epoch, pair]).random() < self.flip
         return hflip(cast(Sample, sample)) if flipped else cast(Sample, sample)
 
 
-def hflip(sample: Sample) -> Sample:
-    """The mirrored pair: columns of everything reversed, left and right DensePose labels exchanged.
+def surface_keys(
+    sample: Sample, source_uv: Tensor, target_uv: Tensor, *, surface_hint: bool, uv: bool
+) -> dict[str, Tensor]:
+    """The optional keys made of U and V ``(2, H, W)``: ``warped`` and ``visible``, ``target_uv``, as asked for."""
+    keys = {"target_uv": target_uv} if uv else {}
+    if surface_hint:
+        index, keys["visible"] = surface_correspondence(
+            sample["target_pose"], target_uv, sample["source_pose"], source_uv
+        )
+        keys["warped"] = warp_by_surface(sample["source"], index)
+    return keys
 
-    Twice is the identity. Source and target turn together: a source flipped alone would swap the sides of an
-    asymmetric garment between the two pictures.
+
+def hflip(sample: Sample) -> Sample:
+    """The mirrored pair: columns of everything reversed, left and right DensePose labels exchanged, U and V turned.
+
+    Twice is the identity (U, V: up to rounding). Source and target turn together: a source flipped alone would swap the
+    sides of an asymmetric garment between the two pictures.
     """
     mirrored = torch.from_numpy(MIRRORED_LABEL)
     flipped: dict[str, Any] = dict(sample)
@@ -201,11 +254,14 @@ def hflip(sample: Sample) -> Sample:
             flipped[key] = value.flip(-1)
         if key in POSE_KEYS:
             flipped[key] = mirrored[flipped[key].long()]
+    if "target_uv" in sample:
+        turned = DensePose(sample["target_pose"].numpy(), sample["target_uv"].numpy()).hflip().uv
+        flipped["target_uv"] = torch.from_numpy(turned)
     return cast(Sample, flipped)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples; for ``DataLoader(collate_fn=...)``. Garment maps are kept if every sample has them.
+    """Stack samples; for ``DataLoader(collate_fn=...)``. Optional keys are kept if every sample has them.
 
     Raises:
         ValueError: for no samples, or pictures of different sizes.

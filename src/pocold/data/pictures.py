@@ -140,7 +140,8 @@ class RawPicture:
         garments = None
         if self.garments is not None:
             garments = _decode(self.garments, f"{self.name}: its garment map", _class_map)
-        return View(self.name, self.person, photo, self.densepose().labels, garments)
+        pose = self.densepose()
+        return View(self.name, self.person, photo, pose.labels, garments, pose.uv)
 
 
 def _class_map(picture: Image.Image) -> np.ndarray:
@@ -349,6 +350,7 @@ class PairDataset(Dataset[Sample]):
         for name in pair:
             try:
                 views.append(self.pictures[name].read().decode())
+                self.transform.check(views[-1])
             except ValueError as error:
                 self.handle(name, error)
                 return None

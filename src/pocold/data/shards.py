@@ -119,6 +119,7 @@ class ShardPairs(IterableDataset[Sample]):
                 if name not in group.pictures:
                     raise ValueError(f"{name}: a source of {pair[1]}, but not among the pictures of {group.person}")
                 views.append(group.pictures[name].decode())
+                self.transform.check(views[-1])
             except ValueError as error:
                 self.handle(name, error)
                 return None

@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import permutations
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import IterableDataset
 
-from pocold.data.pairs import Sample
+from pocold.data.pairs import Sample, surface_keys
 from pocold.data.skipping import share_of_work
 from pocold.files import atomic_write, read_json
 from pocold.images import to_tensor
@@ -192,18 +193,27 @@ class SyntheticPeople(IterableDataset[Sample]):
         config: the population; see :class:`SyntheticConfig`.
         split: ``train`` or ``test``.
         endless: go on with new people beyond ``config.identities``.
+        surface_hint, uv: add keys to the samples; see :class:`pocold.data.pairs.PairedTransform`.
 
     Raises:
         ValueError: for an unknown split, or fewer than two pictures per person.
     """
 
-    def __init__(self, config: SyntheticConfig | None = None, split: str = "train", endless: bool = False) -> None:
+    def __init__(
+        self,
+        config: SyntheticConfig | None = None,
+        split: str = "train",
+        endless: bool = False,
+        surface_hint: bool = False,
+        uv: bool = False,
+    ) -> None:
         self.config = config or SyntheticConfig()
         if split not in ("train", "test"):
             raise ValueError(f"unknown split {split!r}: expected 'train' or 'test'")
         if self.config.per_identity < 2:
             raise ValueError("pairs need at least two pictures per person; set per_identity=2 or more")
         self.split, self.endless = split, endless
+        self.surface_hint, self.uv = surface_hint, uv
 
     def __iter__(self) -> Iterator[Sample]:
         first, step = share_of_work()
@@ -221,11 +231,14 @@ class SyntheticPeople(IterableDataset[Sample]):
         drawn = [draw_view(self.config, identity, view)[0] for view in range(count)]
         images = [to_tensor(Image.fromarray(picture.image))[0] for picture in drawn]
         poses = [torch.from_numpy(picture.densepose.labels) for picture in drawn]
+        uvs = [torch.from_numpy(picture.densepose.uv) for picture in drawn]
         garments = [torch.from_numpy(picture.garments.copy()) for picture in drawn]
         order = np.random.default_rng([self.config.seed, identity, 2]).permutation(count)
         for a, b in zip(order, np.roll(order, -1), strict=True):
-            yield {
+            sample: Sample = {
                 "source": images[a], "source_pose": poses[a], "source_name": sample_name(identity, int(a)),
                 "target": images[b], "target_pose": poses[b], "target_name": sample_name(identity, int(b)),
                 "source_garments": garments[a], "target_garments": garments[b], "person": f"{identity:06d}",
             }  # fmt: skip
+            extra = surface_keys(sample, uvs[a], uvs[b], surface_hint=self.surface_hint, uv=self.uv)
+            yield cast(Sample, {**sample, **extra})

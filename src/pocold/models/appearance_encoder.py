@@ -1,7 +1,8 @@
 """Source latents -> one feature map per UNet level (PoCoLD, method.md 2, "Appearance encoder")."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.resnet import Downsample2D
@@ -13,6 +14,8 @@ from pocold.models.blocks import ResidualBlock
 class EncoderBlock(nn.Module):
     """Residual blocks without time embedding, then a stride-2 convolution (not at the first level)."""
 
+    _gradient_checkpointing_func: Callable[..., Tensor]  # set by ``enable_gradient_checkpointing`` of the model
+
     def __init__(self, channels: int, out_channels: int, layers: int, groups: int, eps: float, down: bool) -> None:
         super().__init__()
         self.resnets = nn.ModuleList(
@@ -22,10 +25,12 @@ class EncoderBlock(nn.Module):
         self.downsamplers = nn.ModuleList(
             [Downsample2D(out_channels, use_conv=True, padding=1, name="op")] if down else []
         )
+        self.gradient_checkpointing = False
 
     def forward(self, hidden: Tensor) -> Tensor:
+        checkpointed = self.gradient_checkpointing and torch.is_grad_enabled()
         for resnet in self.resnets:
-            hidden = resnet(hidden)
+            hidden = self._gradient_checkpointing_func(resnet, hidden) if checkpointed else resnet(hidden)
         for downsampler in self.downsamplers:
             hidden = downsampler(hidden)
         return hidden
@@ -34,6 +39,8 @@ class EncoderBlock(nn.Module):
 class AppearanceEncoder(ModelMixin, ConfigMixin):
     """Small convolutional encoder of the source's latent.
 
+    ``enable_gradient_checkpointing()`` keeps of every residual block only the input for the gradient.
+
     Args:
         latent_channels: channels of the autoencoder's latents.
         block_out_channels: one width per UNet level.
@@ -41,6 +48,8 @@ class AppearanceEncoder(ModelMixin, ConfigMixin):
         norm_num_groups: groups of every GroupNorm; must divide every width.
         norm_eps: epsilon of every GroupNorm.
     """
+
+    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
@@ -57,6 +58,22 @@ def encode(
         noise = randn_tensor(latents.shape, generator=generator, device=latents.device, dtype=latents.dtype)
         latents = latents + distribution.std * noise
     return (latents - _shift(vae)) * vae.config.scaling_factor
+
+
+def encode_hint(vae: AutoencoderKL, warped: Tensor, visible: Tensor) -> Tensor:
+    """The surface hint as the UNet takes it, in training as in sampling.
+
+    Args:
+        vae: a KL autoencoder.
+        warped: ``(B, 3, H, W)`` in [-1, 1], the source in the target's pose (``pocold.surface``).
+        visible: bool or share in [0, 1], ``(B, H, W)``: where the source shows the point itself.
+
+    Returns:
+        ``(B, C + 1, H/f, W/f)``: the mean latents of the warped picture, and the visible share of each latent pixel.
+    """
+    latents = encode(vae, warped)
+    share = F.avg_pool2d(visible[:, None].to(latents), downsampling_factor(vae))
+    return torch.cat([latents, share], dim=1)
 
 
 def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:

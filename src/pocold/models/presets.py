@@ -54,14 +54,20 @@ def preset(name: str) -> Mapping[str, Mapping[str, Any]]:
     return PRESETS[name]
 
 
-def build_models(name: str, seed: int = 0) -> dict[str, UNet | AppearanceEncoder | AutoencoderKL]:
-    """Untrained models of a preset, in eval mode; one seed gives one set of weights. Leaves the global RNG alone."""
+def build_models(name: str, seed: int = 0, **unet_options: Any) -> dict[str, UNet | AppearanceEncoder | AutoencoderKL]:
+    """Untrained models of a preset, in eval mode; one seed gives one set of weights. Leaves the global RNG alone.
+
+    Args:
+        name: of the preset.
+        seed: of the weights.
+        **unet_options: instead of the preset's, such as ``surface_hint=True``.
+    """
     configs = preset(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         models = {
             "vae": AutoencoderKL(**configs["vae"]),
-            "unet": UNet(**configs["unet"]),
+            "unet": UNet(**{**configs["unet"], **unet_options}),
             "appearance_encoder": AppearanceEncoder(**configs["appearance_encoder"]),
         }
     return {part: model.eval() for part, model in models.items()}

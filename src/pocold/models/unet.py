@@ -4,8 +4,9 @@ Legend: B batch, R rows of the batch that have an appearance, H W latent size, P
 A heads, K filters, D head width.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -17,12 +18,10 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from pocold.appearance import AppearanceCode
-from pocold.densepose import NUM_LABELS
+from pocold.densepose import POSE_CHANNELS
 from pocold.models.attention import DoubleAttention
-from pocold.models.blocks import ResidualBlock
+from pocold.models.blocks import ForwardPass, UNetBlock
 from pocold.models.pose_constraint import PoseConstraint
-
-Attend = Callable[[DoubleAttention | None, int, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -39,46 +38,13 @@ class UNetOutput:
     pose_penalty: Tensor | None = None
 
 
-class UNetBlock(nn.Module):
-    """Residual blocks, each followed by a double attention, then at most one change of size.
-
-    ``widths`` are the input channels of each residual block; the last residual block of the middle has no attention.
-    """
-
-    def __init__(
-        self,
-        level: int,
-        widths: Sequence[int],
-        out_channels: int,
-        source_channels: int,
-        *,
-        num_attentions: int,
-        num_heads: int,
-        num_filters: int,
-        time_channels: int,
-        groups: int,
-        eps: float,
-    ) -> None:
-        super().__init__()
-        self.level = level
-        self.resnets = nn.ModuleList(ResidualBlock(width, out_channels, time_channels, groups, eps) for width in widths)
-        self.attentions = nn.ModuleList(
-            DoubleAttention(out_channels, source_channels, num_heads, num_filters) for _ in range(num_attentions)
-        )
-        self.downsamplers = nn.ModuleList()
-        self.upsamplers = nn.ModuleList()
-
-    def layers(self) -> Iterator[tuple[nn.Module, DoubleAttention | None]]:
-        """Pairs of (residual block, attention after it or None)."""
-        for i, resnet in enumerate(self.resnets):
-            attention = self.attentions[i] if i < len(self.attentions) else None
-            yield resnet, cast(DoubleAttention | None, attention)
-
-
 class UNet(ModelMixin, ConfigMixin):
     """Denoiser of latents, conditioned on a pose (by concatenation) and on an appearance (by double attention).
 
     Widths, heads, filters and source widths are given per level, finest first; one number serves all levels.
+
+    ``enable_gradient_checkpointing()`` trades time for memory in training: of every residual block with its attention
+    only the input is kept, the rest is computed again for the gradient.
 
     Args:
         latent_channels: channels of the autoencoder's latents.
@@ -91,7 +57,13 @@ class UNet(ModelMixin, ConfigMixin):
         norm_num_groups: groups of every GroupNorm; must divide every width.
         norm_eps: epsilon of every GroupNorm.
         sample_size: (height, width) of the latents it was trained for, or None. What pictures default to.
+        surface_hint: also take a surface hint (docs/method.md): the source brought into the target's pose.
+        pose_encoding: ``labels``, as published, or ``iuv``; see :func:`pocold.densepose.encode_pose`.
     """
+
+    # Configurations written before these existed lack them, and mean the defaults.
+    later_config_keys = frozenset({"surface_hint", "pose_encoding"})
+    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(
@@ -106,8 +78,12 @@ class UNet(ModelMixin, ConfigMixin):
         norm_num_groups: int = 32,
         norm_eps: float = 1e-5,
         sample_size: Sequence[int] | None = None,
+        surface_hint: bool = False,
+        pose_encoding: str = "labels",
     ) -> None:
         super().__init__()
+        if pose_encoding not in POSE_CHANNELS:
+            raise ValueError(f"unknown pose_encoding {pose_encoding!r}: expected one of {', '.join(POSE_CHANNELS)}")
         widths = list(block_out_channels)
         levels = len(widths)
         sources = _per_level(appearance_channels, levels, "appearance_channels")
@@ -130,8 +106,9 @@ class UNet(ModelMixin, ConfigMixin):
                 eps=norm_eps,
             )
 
-        self.pose_projection = nn.Conv2d(NUM_LABELS, pose_channels, 1)
-        self.conv_in = nn.Conv2d(latent_channels + pose_channels, widths[0], 3, padding=1)
+        self.pose_projection = nn.Conv2d(POSE_CHANNELS[pose_encoding], pose_channels, 1)
+        hint_channels = latent_channels + 1 if surface_hint else 0
+        self.conv_in = nn.Conv2d(latent_channels + pose_channels + hint_channels, widths[0], 3, padding=1)
         self.time_projection = Timesteps(widths[0], flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(widths[0], time_channels)
 
@@ -162,6 +139,7 @@ class UNet(ModelMixin, ConfigMixin):
 
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, widths[0], eps=norm_eps)
         self.conv_out = nn.Conv2d(widths[0], latent_channels, 3, padding=1)
+        self.gradient_checkpointing = False
 
     @property
     def appearance_channels(self) -> tuple[int, ...]:
@@ -220,47 +198,62 @@ class UNet(ModelMixin, ConfigMixin):
         *,
         appearance_rows: Tensor | None = None,
         pose_constraint: PoseConstraint | None = None,
+        hint: Tensor | None = None,
     ) -> UNetOutput:
         """Predict the noise (or v) in ``latents``.
 
         Args:
             latents: ``(B, latent_channels, H, W)``, any H and W.
             timestep: one for all, or ``(B,)``.
-            pose: ``(B, 25, H, W)``, one-hot body labels at latent size; all zeros for a dropped pose.
+            pose: ``(B, 25, H, W)``, one-hot body labels at latent size, or 27 channels where the encoding is ``iuv``
+                (:func:`pocold.densepose.encode_pose`); all zeros for a dropped pose.
             appearance: features of the appearance encoder, or an appearance code, of R sources (a code also of one
                 source for all R rows). None skips every attention: the hidden state passes untouched, not even scaled.
             appearance_rows: int64 ``(R,)``, the rows of the batch that have an appearance; None for all.
             pose_constraint: labels of the R rows; asks for the penalty. Needs features, not a code.
+            hint: ``(B, latent_channels + 1, H, W)`` of :func:`pocold.models.autoencoder.encode_hint`, for a UNet with
+                ``surface_hint``; all zeros in rows without appearance. None is all zeros.
 
         Raises:
             ValueError: if shapes do not belong together.
         """
-        self._check_inputs(latents, pose, appearance, appearance_rows, pose_constraint)
-        penalties: list[Tensor] = []
-        attend = self._attend(appearance, appearance_rows, pose_constraint, penalties)
-
+        self._check_inputs(latents, pose, hint)
+        self._check_appearance(appearance, len(latents), appearance_rows, pose_constraint)
         timesteps = torch.as_tensor(timestep, device=latents.device).expand(len(latents))
-        time = self.time_embedding(self.time_projection(timesteps).to(latents.dtype))  # (B, 4 C_0)
-        hidden = self.conv_in(torch.cat([latents, self.pose_projection(pose)], dim=1))
+        time = self.time_embedding(self.time_projection(timesteps).to(latents.dtype))
+        here = ForwardPass(time, appearance_rows, pose_constraint, isinstance(appearance, AppearanceCode))
+        sources = self._sources(appearance, appearance_rows)
+        penalties: list[Tensor] = []
 
+        def layer(resnet: nn.Module, attention: DoubleAttention | None, *hidden: Tensor) -> Tensor:
+            unit = partial(here.layer, resnet, attention, None if attention is None else next(sources))
+            checkpointed = self.gradient_checkpointing and torch.is_grad_enabled()
+            result, penalty = self._gradient_checkpointing_func(unit, *hidden) if checkpointed else unit(*hidden)
+            if penalty is not None:
+                penalties.append(penalty)
+            return result
+
+        inputs = [latents, self.pose_projection(pose)]
+        if self.config.surface_hint:
+            batch, channels, height, width = latents.shape
+            inputs.append(latents.new_zeros(batch, channels + 1, height, width) if hint is None else hint)
+        hidden = self.conv_in(torch.cat(inputs, dim=1))
         levels = len(self.down_blocks)
         skips = [hidden]
         for block in self.blocks[:levels]:
             for resnet, attention in block.layers():
-                hidden = attend(attention, block.level, resnet(hidden, time))
+                hidden = layer(resnet, attention, hidden)
                 skips.append(hidden)
             for downsampler in block.downsamplers:
                 hidden = downsampler(hidden)
                 skips.append(hidden)
 
-        middle = self.blocks[levels]
-        for resnet, attention in middle.layers():
-            hidden = attend(attention, middle.level, resnet(hidden, time))
+        for resnet, attention in self.blocks[levels].layers():
+            hidden = layer(resnet, attention, hidden)
 
         for block in self.blocks[levels + 1 :]:
             for resnet, attention in block.layers():
-                hidden = resnet(torch.cat([hidden, skips.pop()], dim=1), time)
-                hidden = attend(attention, block.level, hidden)
+                hidden = layer(resnet, attention, hidden, skips.pop())
             for upsampler in block.upsamplers:
                 # Odd sizes round up on the way down, so the way up aims at the size of the map it will meet.
                 hidden = upsampler(hidden, output_size=skips[-1].shape[-2:])
@@ -268,62 +261,46 @@ class UNet(ModelMixin, ConfigMixin):
         sample = self.conv_out(nn.functional.silu(self.conv_norm_out(hidden)))
         return UNetOutput(sample, torch.stack(penalties) if pose_constraint is not None else None)
 
-    def _attend(
-        self,
-        appearance: Sequence[Tensor] | AppearanceCode | None,
-        rows: Tensor | None,
-        constraint: PoseConstraint | None,
-        penalties: list[Tensor],
-    ) -> Attend:
-        """What every attention does in this forward pass: nothing, distribute a code, or attend to features."""
+    def _sources(
+        self, appearance: Sequence[Tensor] | AppearanceCode | None, rows: Tensor | None
+    ) -> Iterator[Tensor | None]:
+        """What each attention sees, in calling order: features, a code, or nothing."""
         if appearance is None or (rows is not None and len(rows) == 0):
-            return lambda attention, level, hidden: hidden
-
+            return (None for _ in self.attentions())
         if isinstance(appearance, AppearanceCode):
-            codes = iter(appearance.values)
+            return iter(appearance.values)
+        return (appearance[level] for level, _ in self.attentions())
 
-            def from_appearance(attention: DoubleAttention, level: int, hidden: Tensor) -> Tensor:
-                return attention.distribute(hidden, next(codes))
-        else:
-            features = appearance
-
-            def from_appearance(attention: DoubleAttention, level: int, hidden: Tensor) -> Tensor:
-                source, groups = features[level], None
-                if constraint is not None:
-                    groups = constraint.level(_size(hidden), _size(source))
-                result, penalty = attention(hidden, source, groups)
-                if penalty is not None:
-                    penalties.append(penalty)
-                return result
-
-        def attend(attention: DoubleAttention | None, level: int, hidden: Tensor) -> Tensor:
-            if attention is None:
-                return hidden
-            if rows is None:
-                return from_appearance(attention, level, hidden)
-            return hidden.index_copy(0, rows, from_appearance(attention, level, hidden.index_select(0, rows)))
-
-        return attend
-
-    def _check_inputs(
-        self,
-        latents: Tensor,
-        pose: Tensor,
-        appearance: Sequence[Tensor] | AppearanceCode | None,
-        rows: Tensor | None,
-        constraint: PoseConstraint | None,
-    ) -> None:
+    def _check_inputs(self, latents: Tensor, pose: Tensor, hint: Tensor | None) -> None:
         channels = self.config.latent_channels
         if latents.ndim != 4 or latents.shape[1] != channels:
             raise ValueError(f"latents must have shape (B, {channels}, H, W), got {tuple(latents.shape)}")
-        expected = (len(latents), NUM_LABELS, *latents.shape[-2:])
+        expected = (len(latents), POSE_CHANNELS[self.config.pose_encoding], *latents.shape[-2:])
         if tuple(pose.shape) != expected:
-            raise ValueError(f"the one-hot pose must have shape {expected} like the latents, got {tuple(pose.shape)}")
+            raise ValueError(
+                f"the one-hot pose must have shape {expected} like the latents (encoding "
+                f"{self.config.pose_encoding!r}), got {tuple(pose.shape)}"
+            )
+        if hint is None:
+            return
+        if not self.config.surface_hint:
+            raise ValueError("this UNet takes no surface hint; make it with surface_hint=True")
+        expected = (len(latents), channels + 1, *latents.shape[-2:])
+        if tuple(hint.shape) != expected:
+            raise ValueError(f"the surface hint must have shape {expected} like the latents, got {tuple(hint.shape)}")
+
+    def _check_appearance(
+        self,
+        appearance: Sequence[Tensor] | AppearanceCode | None,
+        batch: int,
+        rows: Tensor | None,
+        constraint: PoseConstraint | None,
+    ) -> None:
         if appearance is None:
             if constraint is not None:
                 raise ValueError("a pose constraint compares target and source, but there is no appearance")
             return
-        needed = len(latents) if rows is None else len(rows)
+        needed = batch if rows is None else len(rows)
         if isinstance(appearance, AppearanceCode):
             if constraint is not None:
                 raise ValueError("a pose constraint needs the source's features, not an appearance code")
@@ -342,10 +319,6 @@ class UNet(ModelMixin, ConfigMixin):
         got = tuple(feature.shape[1] for feature in features)
         if got != widths:
             raise ValueError(f"expected appearance features of {widths} channels, one map per level, got {got}")
-
-
-def _size(feature: Tensor) -> tuple[int, int]:
-    return feature.shape[-2], feature.shape[-1]
 
 
 def _per_level(value: int | Sequence[int], levels: int, name: str) -> list[int]:
