@@ -6,38 +6,46 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
+from torch import Tensor
 
 from pocold.appearance import AppearanceCode
 from pocold.checkpoints import weights_fingerprint
-from pocold.data.pairs import Sample
-from pocold.densepose import DensePose
-from pocold.images import to_pil
+from pocold.data.pairs import View
+from pocold.densepose import DensePose, require_uv
+from pocold.images import Frame, FrameMode, to_pil, to_tensor
 from pocold.models import autoencoder
 from pocold.pipeline import PoseTransferPipeline
+from pocold.surface import fill_holes, surface_correspondence, warp_by_surface
 
 _CODES_KEPT = 16
+Size = tuple[int, int]
 
 
 class Painter(Protocol):
-    """Draws the targets of samples.
+    """Draws the targets of pairs.
 
     Attributes:
         size: (height, width) that it draws in; None if any.
         synthetic: whether its pictures are to be marked as synthetic.
     """
 
-    size: tuple[int, int] | None
+    size: Size | None
     synthetic: bool
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides the pictures, JSON-serialisable."""
         ...
 
-    def __call__(self, samples: Sequence[Sample]) -> list[Image.Image]:
-        """One RGB picture per sample, of the samples' size."""
+    def __call__(self, pairs: Sequence[tuple[View, View]], size: Size, frame: FrameMode) -> list[Image.Image]:
+        """One RGB picture per pair of source and target, of ``size``; what it sees is framed to it.
+
+        Raises:
+            ValueError: for pairs or a size that it cannot draw.
+        """
         ...
 
 
@@ -96,7 +104,7 @@ class ModelPainter:
             pipeline.set_scheduler(self._settings.scheduler)
         pipeline.set_progress_bar_config(disable=True)
         self.size = native_size(pipeline)
-        self._codes: OrderedDict[tuple[str, tuple[int, ...]], AppearanceCode] = OrderedDict()
+        self._codes: OrderedDict[tuple[str, Size], AppearanceCode] = OrderedDict()
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -107,37 +115,43 @@ class ModelPainter:
             **{key: value for key, value in asdict(self._settings).items() if key != "scheduler"},
         }
 
-    def __call__(self, samples: Sequence[Sample]) -> list[Image.Image]:
+    def __call__(self, pairs: Sequence[tuple[View, View]], size: Size, frame: FrameMode) -> list[Image.Image]:
         how = self._settings
-        seeds = [pair_seed(how.seed, sample["source_name"], sample["target_name"]) for sample in samples]
-        height, width = samples[0]["target"].shape[-2:]
+        seeds = [pair_seed(how.seed, source.name, target.name) for source, target in pairs]
         return self.pipeline(
-            AppearanceCode.stack([self._code(sample) for sample in samples]),
-            [DensePose(sample["target_pose"].numpy()) for sample in samples],
-            height=height,
-            width=width,
+            AppearanceCode.stack([self._code(source, size, frame) for source, _ in pairs]),
+            [DensePose(target.labels, target.uv) for _, target in pairs],
+            height=size[0],
+            width=size[1],
+            frame=frame,
             num_inference_steps=how.steps,
             guidance=how.guidance,
             pose_guidance_scale=how.pose_scale,
             appearance_guidance_scale=how.appearance_scale,
             guidance_floor=how.guidance_floor,
             eta=how.eta,
-            batch_size=len(samples),
+            batch_size=len(pairs),
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         ).images
 
-    def _code(self, sample: Sample) -> AppearanceCode:
+    def _code(self, source: View, size: Size, frame: FrameMode) -> AppearanceCode:
         """Always of one photograph at a time, so that it does not depend on the batch."""
-        key = sample["source_name"], tuple(sample["source"].shape)
+        key = source.name, size
         if key not in self._codes:
-            self._codes[key] = self.pipeline.encode_tensors(sample["source"][None])
+            self._codes[key] = self.pipeline.encode_appearance(
+                source.photo,
+                source_pose=DensePose(source.labels, source.uv),
+                height=size[0],
+                width=size[1],
+                frame=frame,
+            )
             if len(self._codes) > _CODES_KEPT:
                 self._codes.popitem(last=False)
         self._codes.move_to_end(key)
         return self._codes[key]
 
 
-def native_size(pipeline: PoseTransferPipeline) -> tuple[int, int] | None:
+def native_size(pipeline: PoseTransferPipeline) -> Size | None:
     """(height, width) of the pictures that a model was trained for; None if its files do not say."""
     latent = pipeline.unet.config.sample_size
     factor = autoencoder.downsampling_factor(pipeline.vae)
@@ -153,14 +167,48 @@ class CopySource:
 
     synthetic = False
 
-    def __init__(self, size: tuple[int, int] | None = None) -> None:
+    def __init__(self, size: Size | None = None) -> None:
         self.size = size
 
     def settings(self) -> dict[str, Any]:
         return {"painter": "copy"}
 
-    def __call__(self, samples: Sequence[Sample]) -> list[Image.Image]:
-        return to_pil(torch.stack([sample["source"] for sample in samples]))
+    def __call__(self, pairs: Sequence[tuple[View, View]], size: Size, frame: FrameMode) -> list[Image.Image]:
+        return [Frame(source.size, size, frame).image(source.photo) for source, _ in pairs]
+
+
+class WarpSource:
+    """The photograph brought into the target's pose by DensePose's U and V: what needs no learning.
+
+    A pixel of the body takes the colour of the nearest surface point of its part that the photograph shows, one of the
+    background the colour of its own place; what is shown nowhere is filled from around it. Needs maps with U and V.
+
+    Args:
+        size: (height, width) to compare at, such as a model's; None takes the data's own.
+    """
+
+    synthetic = False
+
+    def __init__(self, size: Size | None = None) -> None:
+        self.size = size
+
+    def settings(self) -> dict[str, Any]:
+        return {"painter": "warp"}
+
+    def __call__(self, pairs: Sequence[tuple[View, View]], size: Size, frame: FrameMode) -> list[Image.Image]:
+        return [self._warp(source, target, size, frame) for source, target in pairs]
+
+    def _warp(self, source: View, target: View, size: Size, frame: FrameMode) -> Image.Image:
+        labels, uv = _maps(target, size, frame)
+        index, _ = surface_correspondence(labels, uv, *_maps(source, size, frame))
+        photo = to_tensor(Frame(source.size, size, frame).image(source.photo))[0]
+        return to_pil(fill_holes(warp_by_surface(photo, index), index >= 0, labels)[None])[0]
+
+
+def _maps(view: View, size: Size, frame: FrameMode) -> tuple[Tensor, Tensor]:
+    """Labels ``(H, W)`` and U, V ``(2, H, W)`` of a view, framed."""
+    placed, uv = Frame(view.size, size, frame), require_uv(view.uv, view.name, "the baseline 'warp'")
+    return torch.from_numpy(np.array(placed.labels(view.labels))), torch.from_numpy(np.array(placed.uv(uv)))
 
 
 class RoundTrip:
@@ -173,19 +221,17 @@ class RoundTrip:
 
     synthetic = True
 
-    def __init__(self, vae: AutoencoderKL, size: tuple[int, int] | None = None) -> None:
+    def __init__(self, vae: AutoencoderKL, size: Size | None = None) -> None:
         self.vae, self.size = vae, size
 
     def settings(self) -> dict[str, Any]:
         return {"painter": "autoencoder", "weights": _fingerprint(self.vae)}
 
     @torch.no_grad()
-    def __call__(self, samples: Sequence[Sample]) -> list[Image.Image]:
-        truth = torch.stack([sample["target"] for sample in samples]).to(self.vae.device)
+    def __call__(self, pairs: Sequence[tuple[View, View]], size: Size, frame: FrameMode) -> list[Image.Image]:
         factor = autoencoder.downsampling_factor(self.vae)
-        if any(side % factor for side in truth.shape[-2:]):
-            raise ValueError(
-                f"the autoencoder needs sizes that are multiples of {factor}, got {tuple(truth.shape[-2:])}; "
-                "choose one with --size"
-            )
+        if any(side % factor for side in size):
+            raise ValueError(f"the autoencoder needs sizes that are multiples of {factor}, got {size}; set --size")
+        truth = torch.cat([to_tensor(Frame(target.size, size, frame).image(target.photo)) for _, target in pairs])
+        truth = truth.to(self.vae.device)
         return to_pil(autoencoder.decode(self.vae, autoencoder.encode(self.vae, truth)))

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import torch
 from PIL import Image
 
-from pocold.data.pairs import PairedTransform
+from pocold.data.pairs import View
 from pocold.data.pictures import Pair
 from pocold.evaluation.baselines import Painter
 from pocold.evaluation.processes import Processes
@@ -100,7 +100,6 @@ def draw_missing(
     Raises:
         ValueError: if a picture cannot be read or drawn. What was drawn stays, and the same call continues.
     """
-    transform = PairedTransform(size, frame)
     batches = [selection.pairs[i : i + batch_size] for i in range(0, len(selection.pairs), batch_size)]
     share = batches[processes.rank :: processes.count]
     total, done, pictures, seconds = sum(map(len, share)), 0, 0, 0.0
@@ -109,16 +108,14 @@ def draw_missing(
         torch.cuda.reset_peak_memory_stats(device)
     for batch in share:
         if not all((folder / picture_name(pair)).is_file() for pair in batch):
-            readable = [(pair, views) for pair in batch if (views := selection.views(pair)) is not None]
-            samples = [transform(*views) for _, views in readable]
-            sizes = {sample["target"].shape for sample in samples}
+            views = {pair: found for pair in batch if (found := selection.views(pair)) is not None}
             start = time.perf_counter()
-            drawn = _paint(painter, samples) if len(sizes) == 1 else [_paint(painter, [s])[0] for s in samples]
+            drawn = _paint(painter, list(views.values()), size, frame)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             seconds += time.perf_counter() - start
             pictures += len(drawn)
-            for (pair, _), picture in zip(readable, drawn, strict=True):
+            for pair, picture in zip(views, drawn, strict=True):
                 _write(picture, folder / picture_name(pair), pair, notes)
         done += len(batch)
         if progress is not None:
@@ -126,8 +123,14 @@ def draw_missing(
     return DrawingCost(pictures, seconds, _peak_memory(device))
 
 
-def _paint(painter: Painter, samples: list[Any]) -> list[Image.Image]:
-    return painter(samples) if samples else []
+def _paint(
+    painter: Painter, pairs: list[tuple[View, View]], size: tuple[int, int] | None, frame: FrameMode
+) -> list[Image.Image]:
+    """All at once if they are to have one size, else one by one."""
+    sizes = [size or target.size for _, target in pairs]
+    if len(set(sizes)) <= 1:
+        return painter(pairs, sizes[0], frame) if pairs else []
+    return [painter([pair], own, frame)[0] for pair, own in zip(pairs, sizes, strict=True)]
 
 
 def _write(picture: Image.Image, path: Path, pair: Pair, notes: dict[str, Any] | None) -> None:

@@ -113,58 +113,51 @@ def evaluate(
         selection = Selection(data, config.limit)
         settings = _settings(selection, painter, protocol, drawn, config.batch_size)
         tools = real_pictures = None
-        if processes.first:
-            # everything that can be wrong is told before the first picture is drawn
-            tools = load_instruments(protocol, size, config.weights, config.without, device, estimator)
-            if any(name in tools.names for name in tools.extractors):
-                real_pictures = _open_real(real, config.real_limit)
-            folder.mkdir(parents=True, exist_ok=True)
-            out.mkdir(parents=True, exist_ok=True)
-            hold_settings(folder, settings)
-        processes.wait()
+        with processes.together():
+            if processes.first:
+                # everything that can be wrong is told before the first picture is drawn
+                tools = load_instruments(protocol, size, config.weights, config.without, device, estimator)
+                if any(name in tools.names for name in tools.extractors):
+                    real_pictures = _open_real(real, config.real_limit)
+                folder.mkdir(parents=True, exist_ok=True)
+                out.mkdir(parents=True, exist_ok=True)
+                hold_settings(folder, settings)
         shown = progress if processes.first else None
-        cost = draw_missing(
-            selection,
-            painter,
-            folder,
-            drawn,
-            protocol.frame,
-            config.batch_size,
-            processes,
-            device,
-            _part(shown, "drawing"),
-        )
-        processes.wait()
+        with processes.together():
+            cost = draw_missing(
+                selection, painter, folder, drawn, protocol.frame, config.batch_size, processes, device,
+                _part(shown, "drawing"),
+            )  # fmt: skip
         costs = processes.gather((cost, data.skipped))
         report: dict[str, Any] = {}
-        if tools is not None:
-            measured = measure(selection, folder, protocol, size, tools, real_pictures, _part(shown, "measuring"))
-            if not measured.rows:
-                raise ValueError(f"{data.origin}: not one of {len(selection.pairs)} pairs can be read")
-            skipped = {key: reason for _, entries in costs for key, reason in entries.items()} | data.skipped
-            report = {
-                "format": FORMAT,
-                "name": name,
-                "protocol": protocol.describe(size, drawn),
-                "metrics": _summaries(tools.names, measured),
-                "drawn size": None if drawn is None else list(drawn),
-                "data": {
-                    "origin": data.origin, "split": split, "listed": selection.listed,
-                    "evaluated": len(measured.rows), "limit": config.limit, "checksum": selection.checksum(),
-                    "skipped": skipped,
-                },
-                "real": _about_real(real_pictures, measured),
-                "left out": list(config.without),
-                "weights": tools.files,
-                "settings": settings,
-                "seed": settings.get("seed"),
-                **_costs([cost for cost, _ in costs], device, config.batch_size, processes),
-                "versions": versions(),
-                "notes": _notes(protocol, tools.names, measured),
-            }  # fmt: skip
-            write_report(report, out)
-            title = f"{name}, protocol {protocol.name}"
-            write_sheet(selection, folder, measured.rows, out / "sheet.png", title)
+        with processes.together():
+            if tools is not None:
+                measured = measure(selection, folder, protocol, size, tools, real_pictures, _part(shown, "measuring"))
+                if not measured.rows:
+                    raise ValueError(f"{data.origin}: not one of {len(selection.pairs)} pairs can be read")
+                skipped = {key: reason for _, entries in costs for key, reason in entries.items()} | data.skipped
+                report = {
+                    "format": FORMAT,
+                    "name": name,
+                    "protocol": protocol.describe(size, drawn),
+                    "metrics": _summaries(tools.names, measured),
+                    "drawn size": drawn and list(drawn),
+                    "data": {
+                        "origin": data.origin, "split": split, "listed": selection.listed,
+                        "evaluated": len(measured.rows), "limit": config.limit, "checksum": selection.checksum(),
+                        "skipped": skipped,
+                    },
+                    "real": _about_real(real_pictures, measured),
+                    "left out": list(config.without),
+                    "weights": tools.files,
+                    "settings": settings,
+                    "seed": settings.get("seed"),
+                    **_costs([cost for cost, _ in costs], device, config.batch_size, processes),
+                    "versions": versions(),
+                    "notes": _notes(protocol, tools.names, measured),
+                }  # fmt: skip
+                write_report(report, out)
+                write_sheet(selection, folder, measured.rows, out / "sheet.png", f"{name}, protocol {protocol.name}")
         return processes.gather(report)[0]
 
 
@@ -217,7 +210,13 @@ def _about_real(real: RealPictures | None, measured: Measurements) -> dict[str, 
     if real is None:
         return None
     checksum = zlib.crc32("\n".join(Path(name).stem for name in real.names).encode())
-    return {"origin": real.where, "listed": real.listed, "pictures": measured.real, "checksum": f"{checksum:08x}"}
+    return {
+        "origin": real.where,
+        "listed": real.listed,
+        "pictures": measured.real,
+        "checksum": f"{checksum:08x}",
+        "skipped": real.skipped,
+    }
 
 
 def _costs(costs: list[DrawingCost], device: torch.device, batch_size: int, processes: Processes) -> dict[str, Any]:
@@ -244,7 +243,7 @@ def _notes(protocol: Protocol, names: Sequence[str], measured: Measurements) -> 
         fewest = min(measured.drawn, measured.real)
         if name in measured.frechet and fewest <= widths[name]:
             notes.append(
-                f"{name} of {measured.drawn} drawn and {measured.real} real pictures has {widths[name]} features: with so "
-                "few it is biased upwards, and comparable between equal numbers only"
+                f"{name} sees {widths[name]} features of {measured.drawn} drawn and {measured.real} real pictures: "
+                "with so few it is biased upwards, and comparable between equal numbers only"
             )
     return notes

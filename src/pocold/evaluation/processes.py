@@ -29,11 +29,6 @@ class Processes:
     def first(self) -> bool:
         return self.rank == 0
 
-    def wait(self) -> None:
-        """Until all processes have come here."""
-        if self.count > 1:
-            dist.barrier()
-
     def gather(self, value: Any) -> list[Any]:
         """The value of every process, in the order of ranks."""
         if self.count == 1:
@@ -41,6 +36,25 @@ class Processes:
         values: list[Any] = [None] * self.count
         dist.all_gather_object(values, value)
         return values
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """A block that all processes leave together: where one of them fails, all do, instead of waiting for it.
+
+        Raises:
+            ValueError: in every process, if the block raised ValueError or OSError in any.
+        """
+        problem: Exception | None = None
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            problem = error
+        messages = self.gather(None if problem is None else str(problem))
+        if problem is not None:
+            raise problem
+        for rank, message in enumerate(messages):
+            if message is not None:
+                raise ValueError(f"process {rank} failed: {message}")
 
     def device(self, name: str = "auto") -> torch.device:
         """The device of this process: ``auto`` is its own GPU where there are any, else the CPU.

@@ -92,14 +92,15 @@ class Protocol:
         names += ["colour_top", "colour_trousers"] if self.garment_colour else []
         return [*names, "fid" if self.fid == "pytorch-fid" else "fid_torchvision"]
 
-    def describe(self, size: Size, drawn: Size) -> dict[str, Any]:
-        """For the report; two reports with equal descriptions may be compared."""
+    def describe(self, size: Size | None, drawn: Size | None) -> dict[str, Any]:
+        """For the report; two reports with equal descriptions may be compared. A size of None is each picture's own."""
+        pixels = drawn if self.pixels_as_drawn else size
         return {
             "name": self.name,
-            "size": list(size),
+            "size": size and list(size),
             "resize": self.resize,
-            "ssim, psnr and l1 at": list(drawn if self.pixels_as_drawn else size),
-            "ssim": [name for name in self.metrics(size) if name.startswith("ssim")],
+            "ssim, psnr and l1 at": pixels and list(pixels),
+            "ssim": [name for name in self.metrics(size or (0, 0)) if name.startswith("ssim")],
             "lpips range": self.lpips,
             "fid": self.fid,
             "frame": self.frame,

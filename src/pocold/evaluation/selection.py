@@ -130,6 +130,11 @@ class RealPictures:
         """What they come from."""
         return str(self.origin) if isinstance(self.origin, Path) else self.origin.origin
 
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Pictures that could not be used so far, and why."""
+        return {} if isinstance(self.origin, Path) else self.origin.skipped
+
     def photos(self) -> Iterator[Image.Image]:
         """The pictures, RGB; a broken one raises ValueError or is skipped and logged, as the data set says."""
         origin = self.origin
