@@ -9,6 +9,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from pocold.data.commands import data, synth
+from pocold.evaluation.commands import compare, evaluate
 from pocold.people.commands import pose
 
 
@@ -50,7 +51,10 @@ def convert(
     print(output)
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"demo": demo, "pose": pose, "synth": synth, "data": data, "convert": convert}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "demo": demo, "pose": pose, "synth": synth, "data": data, "evaluate": evaluate, "compare": compare,
+    "convert": convert,
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

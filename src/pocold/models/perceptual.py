@@ -14,15 +14,18 @@ The idea of the networks: wherever LPIPS' trunks skip pixels (stride, pooling), 
 only then, so that the features hardly change when the picture moves by a pixel.
 
 Measured on photographs of scikit-image at 256x176 (Alex): Gaussian blur of sigma 1, 2, 4: 0.16-0.23, 0.44-0.54,
-0.64-0.77; moved by 1 and 3 pixels, wrapping around: 0.003-0.008, 0.02-0.05; another picture: 0.57-0.82.
+0.64-0.77; moved by 1 and 3 pixels, wrapping around: 0.003-0.008, 0.02-0.05; another picture: 0.57-0.82. The
+description leaves open how the Alex trunk pads its first convolution and its pooling; AlexNet's own choice is taken
+here. The others move these values by 8% at most.
 
 Legend: B pictures, C channels, H W picture size, h w size of a layer.
 """
 
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import torch
 import torch.nn.functional as F
@@ -127,26 +130,27 @@ class Head(nn.Module):
         return self.model["1"](difference)
 
 
-class STLPIPS(nn.Module):
-    """The distance. Frozen and in eval mode: gradients flow to the pictures, not to the weights.
+class LayerDistance(nn.Module):
+    """The construction of LPIPS over five slices of some trunk. Frozen, in eval mode.
+
+    Gradients flow to the pictures, not to the weights.
 
     Args:
-        variant: ``alex`` (2.5 M parameters) or ``vgg`` (14.7 M, about four times slower).
+        slices: the trunk's modules; a feature map is taken after each slice.
+        channels: of these maps.
+        min_side: below this many pixels a side, nothing is left for the last layers.
     """
 
-    def __init__(self, variant: Variant = "alex") -> None:
+    def __init__(self, slices: list[list[nn.Module]], channels: Sequence[int], min_side: int) -> None:
         super().__init__()
-        if variant not in get_args(Variant):
-            raise ValueError(f"unknown variant of ST-LPIPS {variant!r}: expected one of {', '.join(get_args(Variant))}")
-        self.variant: Variant = variant
-        self.channels = (64, 192, 384, 256, 256) if variant == "alex" else (64, 128, 256, 512, 512)
+        self.channels, self.min_side = tuple(channels), min_side
         self.scaling_layer = Scaling()
-        self.net = Trunk(_alex() if variant == "alex" else _vgg())
+        self.net = Trunk(slices)
         for i, width in enumerate(self.channels):
             self.add_module(f"lin{i}", Head(width))
         self.requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> "STLPIPS":
+    def train(self, mode: bool = True) -> Self:
         """Stays as it is, also as a part of a model that is trained: there is nothing in it to train."""
         return super().train(False)
 
@@ -154,16 +158,19 @@ class STLPIPS(nn.Module):
         """The trunk's five feature maps.
 
         Args:
-            images: float ``(B, 3, H, W)`` in [-1, 1], at least 32 pixels a side.
+            images: float ``(B, 3, H, W)`` in [-1, 1].
 
         Returns:
-            ``(B, C, h, w)`` each, not negative. Alex: 64 channels at H/2, 192 at H/4, 384, 256, 256 at H/8 (about).
-            VGG: 64 at H, then 128, 256, 512, 512, each of half the size before.
+            ``(B, C, h, w)`` each, not negative.
 
         Raises:
             ValueError: for another shape or dtype, or pictures that are too small.
         """
-        _check_images(images)
+        shape, name = tuple(images.shape), type(self).__name__
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise ValueError(f"{name}: expected float pictures (B, 3, H, W) in [-1, 1], got {images.dtype} {shape}")
+        if min(shape[-2:]) < self.min_side:
+            raise ValueError(f"{name}: expected pictures of at least {self.min_side} pixels a side, got {shape}")
         return self.net(self.scaling_layer(images))
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
@@ -189,20 +196,35 @@ class STLPIPS(nn.Module):
         return torch.stack([layer.mean((1, 2, 3)) for layer in weighted]).sum(0)
 
 
+class STLPIPS(LayerDistance):
+    """The distance.
+
+    Feature maps for ``alex``: 64 channels at H/2, 192 at H/4, 384, 256, 256 at H/8 (about); for ``vgg``: 64 at H, then
+    128, 256, 512, 512, each of half the size before.
+
+    Args:
+        variant: ``alex`` (2.5 M parameters) or ``vgg`` (14.7 M, about four times slower).
+
+    Raises:
+        ValueError: for another variant.
+    """
+
+    def __init__(self, variant: Variant = "alex") -> None:
+        if variant not in get_args(Variant):
+            raise ValueError(f"unknown variant of ST-LPIPS {variant!r}: expected one of {', '.join(get_args(Variant))}")
+        if variant == "alex":
+            super().__init__(_alex(), (64, 192, 384, 256, 256), MIN_SIDE)
+        else:
+            super().__init__(_vgg(), (64, 128, 256, 512, 512), MIN_SIDE)
+        self.variant: Variant = variant
+
+
 def _directions(features: Tensor) -> Tensor:
     # The square root's slope at zero is infinite: where nothing fires, it must not be asked for.
     features = at_least_float32(features)
     squares = features.square().sum(1, keepdim=True)
     norm = torch.where(squares > 0, squares, 1).sqrt()
     return features / (norm + _EPS)
-
-
-def _check_images(images: Tensor) -> None:
-    shape = tuple(images.shape)
-    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-        raise ValueError(f"ST-LPIPS: expected float pictures (B, 3, H, W) in [-1, 1], got {images.dtype} {shape}")
-    if min(shape[-2:]) < MIN_SIDE:
-        raise ValueError(f"ST-LPIPS: expected pictures of at least {MIN_SIDE} pixels a side, got {shape}")
 
 
 def load_st_lpips(variant: Variant = "alex", weights: str | os.PathLike[str] | None = None) -> STLPIPS:

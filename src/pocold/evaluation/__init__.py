@@ -1,0 +1,1 @@
+"""How good drawn pictures are: metrics, the published protocols, baselines, reports (docs/evaluation.md)."""

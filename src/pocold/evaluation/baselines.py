@@ -1,0 +1,237 @@
+"""Who draws the pictures: a pipeline, or a baseline that any model must beat (or, for one of them, cannot)."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from PIL import Image
+from torch import Tensor
+
+from pocold.appearance import AppearanceCode
+from pocold.checkpoints import weights_fingerprint
+from pocold.data.pairs import View
+from pocold.densepose import DensePose, require_uv
+from pocold.images import Frame, FrameMode, to_pil, to_tensor
+from pocold.models import autoencoder
+from pocold.pipeline import PoseTransferPipeline
+from pocold.surface import fill_holes, surface_correspondence, warp_by_surface
+
+_CODES_KEPT = 16
+Size = tuple[int, int]
+
+
+class Painter(Protocol):
+    """Draws the targets of pairs.
+
+    Attributes:
+        size: (height, width) that it draws in; None if any.
+        synthetic: whether its pictures are to be marked as synthetic.
+    """
+
+    size: Size | None
+    synthetic: bool
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides the pictures, JSON-serialisable."""
+        ...
+
+    def __call__(self, pairs: Sequence[tuple[View, View]], size: Size, frame: FrameMode) -> list[Image.Image]:
+        """One RGB picture per pair of source and target, of ``size``; what it sees is framed to it.
+
+        Raises:
+            ValueError: for pairs or a size that it cannot draw.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class DrawSettings:
+    """How a pipeline draws; see :meth:`PoseTransferPipeline.__call__`.
+
+    Attributes:
+        steps: denoising steps.
+        scheduler: by name; None keeps the model's.
+        guidance: formula by name.
+        pose_scale, appearance_scale, guidance_floor, eta: as there.
+        seed: with the names of a pair it decides the noise of its picture, whatever else is drawn.
+    """
+
+    steps: int = 50
+    scheduler: str | None = None
+    guidance: str = "pose_first"
+    pose_scale: float = 5.0
+    appearance_scale: float = 5.0
+    guidance_floor: float | None = 3.0
+    eta: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
+
+
+def pair_seed(seed: int, source: str, target: str) -> int:
+    """The seed of one picture's generator."""
+    digest = hashlib.sha256(f"{seed}\n{source}\n{target}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _fingerprint(*modules: torch.nn.Module) -> str:
+    return hashlib.sha256(weights_fingerprint(*modules).numpy().tobytes()).hexdigest()[:16]
+
+
+class ModelPainter:
+    """A pipeline. A photograph that several pairs share in a row is encoded once.
+
+    Args:
+        pipeline: on its device.
+        settings: how it draws.
+
+    Raises:
+        ValueError: for a scheduler that does not exist.
+    """
+
+    synthetic = True
+
+    def __init__(self, pipeline: PoseTransferPipeline, settings: DrawSettings | None = None) -> None:
+        self.pipeline, self._settings = pipeline, settings or DrawSettings()
+        if self._settings.scheduler is not None:
+            pipeline.set_scheduler(self._settings.scheduler)
+        pipeline.set_progress_bar_config(disable=True)
+        self.size = native_size(pipeline)
+        self._codes: OrderedDict[tuple[str, Size], AppearanceCode] = OrderedDict()
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "painter": "model",
+            "weights": _fingerprint(self.pipeline.vae, self.pipeline.appearance_encoder, self.pipeline.unet),
+            "dtype": str(self.pipeline.unet.dtype).removeprefix("torch."),
+            "scheduler": type(self.pipeline.scheduler).__name__,
+            **{key: value for key, value in asdict(self._settings).items() if key != "scheduler"},
+        }
+
+    def __call__(self, pairs: Sequence[tuple[View, View]], size: Size, frame: FrameMode) -> list[Image.Image]:
+        how = self._settings
+        seeds = [pair_seed(how.seed, source.name, target.name) for source, target in pairs]
+        return self.pipeline(
+            AppearanceCode.stack([self._code(source, size, frame) for source, _ in pairs]),
+            [DensePose(target.labels, target.uv) for _, target in pairs],
+            height=size[0],
+            width=size[1],
+            frame=frame,
+            num_inference_steps=how.steps,
+            guidance=how.guidance,
+            pose_guidance_scale=how.pose_scale,
+            appearance_guidance_scale=how.appearance_scale,
+            guidance_floor=how.guidance_floor,
+            eta=how.eta,
+            batch_size=len(pairs),
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        ).images
+
+    def _code(self, source: View, size: Size, frame: FrameMode) -> AppearanceCode:
+        """Always of one photograph at a time, so that it does not depend on the batch."""
+        key = source.name, size
+        if key not in self._codes:
+            self._codes[key] = self.pipeline.encode_appearance(
+                source.photo,
+                source_pose=DensePose(source.labels, source.uv),
+                height=size[0],
+                width=size[1],
+                frame=frame,
+            )
+            if len(self._codes) > _CODES_KEPT:
+                self._codes.popitem(last=False)
+        self._codes.move_to_end(key)
+        return self._codes[key]
+
+
+def native_size(pipeline: PoseTransferPipeline) -> Size | None:
+    """(height, width) of the pictures that a model was trained for; None if its files do not say."""
+    latent = pipeline.unet.config.sample_size
+    factor = autoencoder.downsampling_factor(pipeline.vae)
+    return None if latent is None else (latent[0] * factor, latent[1] * factor)
+
+
+class CopySource:
+    """The photograph as it is: what a model gains over not moving at all.
+
+    Args:
+        size: (height, width) to compare at, such as a model's; None takes the data's own.
+    """
+
+    synthetic = False
+
+    def __init__(self, size: Size | None = None) -> None:
+        self.size = size
+
+    def settings(self) -> dict[str, Any]:
+        return {"painter": "copy"}
+
+    def __call__(self, pairs: Sequence[tuple[View, View]], size: Size, frame: FrameMode) -> list[Image.Image]:
+        return [Frame(source.size, size, frame).image(source.photo) for source, _ in pairs]
+
+
+class WarpSource:
+    """The photograph brought into the target's pose by DensePose's U and V: what needs no learning.
+
+    A pixel of the body takes the colour of the nearest surface point of its part that the photograph shows, one of the
+    background the colour of its own place; what is shown nowhere is filled from around it. Needs maps with U and V.
+
+    Args:
+        size: (height, width) to compare at, such as a model's; None takes the data's own.
+    """
+
+    synthetic = False
+
+    def __init__(self, size: Size | None = None) -> None:
+        self.size = size
+
+    def settings(self) -> dict[str, Any]:
+        return {"painter": "warp"}
+
+    def __call__(self, pairs: Sequence[tuple[View, View]], size: Size, frame: FrameMode) -> list[Image.Image]:
+        return [self._warp(source, target, size, frame) for source, target in pairs]
+
+    def _warp(self, source: View, target: View, size: Size, frame: FrameMode) -> Image.Image:
+        labels, uv = _maps(target, size, frame)
+        index, _ = surface_correspondence(labels, uv, *_maps(source, size, frame))
+        photo = to_tensor(Frame(source.size, size, frame).image(source.photo))[0]
+        return to_pil(fill_holes(warp_by_surface(photo, index), index >= 0, labels)[None])[0]
+
+
+def _maps(view: View, size: Size, frame: FrameMode) -> tuple[Tensor, Tensor]:
+    """Labels ``(H, W)`` and U, V ``(2, H, W)`` of a view, framed."""
+    placed, uv = Frame(view.size, size, frame), require_uv(view.uv, view.name, "the baseline 'warp'")
+    return torch.from_numpy(np.array(placed.labels(view.labels))), torch.from_numpy(np.array(placed.uv(uv)))
+
+
+class RoundTrip:
+    """The truth through an autoencoder and back: no model in its latents can do better.
+
+    Args:
+        vae: of the model.
+        size: (height, width) to compare at, such as the model's.
+    """
+
+    synthetic = True
+
+    def __init__(self, vae: AutoencoderKL, size: Size | None = None) -> None:
+        self.vae, self.size = vae, size
+
+    def settings(self) -> dict[str, Any]:
+        return {"painter": "autoencoder", "weights": _fingerprint(self.vae)}
+
+    @torch.no_grad()
+    def __call__(self, pairs: Sequence[tuple[View, View]], size: Size, frame: FrameMode) -> list[Image.Image]:
+        factor = autoencoder.downsampling_factor(self.vae)
+        if any(side % factor for side in size):
+            raise ValueError(f"the autoencoder needs sizes that are multiples of {factor}, got {size}; set --size")
+        truth = torch.cat([to_tensor(Frame(target.size, size, frame).image(target.photo)) for _, target in pairs])
+        truth = truth.to(self.vae.device)
+        return to_pil(autoencoder.decode(self.vae, autoencoder.encode(self.vae, truth)))

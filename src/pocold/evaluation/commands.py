@@ -1,0 +1,187 @@
+"""The bodies of ``pocold evaluate`` and ``pocold compare``. Heavy imports stay inside: ``--help`` needs no torch."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from tyro.conf import Positional
+
+if TYPE_CHECKING:
+    from pocold.evaluation.baselines import DrawSettings, Painter
+    from pocold.evaluation.protocols import Size
+
+ProtocolName = Literal["ours", "pocold", "pidm", "cfld", "pcdms"]
+LayoutName = Literal["auto", "folder", "deepfashion", "market1501", "shards"]
+NO_MODEL = Path("none")
+
+
+def evaluate(
+    model: Positional[Path],
+    data: Positional[Path],
+    out: Path,
+    protocol: ProtocolName = "ours",
+    baseline: Literal["copy", "warp", "autoencoder"] | None = None,
+    limit: int | None = None,
+    size: str | None = None,
+    steps: int = 50,
+    scheduler: Literal["ddim", "pndm", "dpm++", "dpm++-karras", "unipc"] | None = None,
+    guidance: str = "pose_first",
+    pose_scale: float = 5.0,
+    appearance_scale: float = 5.0,
+    guidance_floor: float | None = 3.0,
+    eta: float = 0.0,
+    seed: int = 0,
+    batch_size: int = 4,
+    split: Literal["train", "test"] = "test",
+    layout: LayoutName = "auto",
+    maps: tuple[str, ...] = (),
+    channels: Literal["auto", "iuv", "vui"] = "auto",
+    pictures: str | None = None,
+    lmdb_key: str | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+    real: Path | None = None,
+    real_limit: int | None = None,
+    without: tuple[Literal["fid", "lpips", "st_lpips", "fd_stlpips"], ...] = (),
+    st_lpips_weights: Path | None = None,
+    inception_weights: Path | None = None,
+    lpips_weights: Annotated[tuple[Path, Path] | None, tyro.conf.arg(metavar="ALEXNET LINEAR")] = None,
+    drawn: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Draw the pictures of a test split and measure them: a JSON report, a Markdown table, a sheet of pictures.
+
+    A stopped run continues when the same command is given again. Under torchrun every process draws a share; the
+    numbers do not depend on their number. What the protocols do: docs/evaluation.md.
+
+    Args:
+        model: Pipeline folder; with --baseline copy or warp it gives the size alone and may be the word none.
+        data: The data set: a folder of people, DeepFashion, Market-1501, or shards.
+        out: Folder for report.json, report.md, sheet.png and the pictures.
+        protocol: Sizes, resizing and variants of the metrics.
+        baseline: Instead of the model: copy the photograph, warp it by U and V, or pass the truth through the model's
+            autoencoder.
+        limit: At most this many pairs, evenly spread over the split; the report says so.
+        size: HEIGHTxWIDTH: for ours to draw and compare at, for published protocols to compare at.
+        steps: Denoising steps.
+        scheduler: Sampler; the model's own if not given.
+        guidance: Formula: conditional, pose_only, pose_first, appearance_first, independent or joint.
+        pose_scale: Guidance scale of the pose.
+        appearance_scale: Guidance scale of the appearance.
+        guidance_floor: Scales decay with the noise down to this; None keeps them constant.
+        eta: 0 is deterministic DDIM, 1 is DDPM.
+        seed: Decides, with the names of its pair, the noise of each picture.
+        batch_size: Pictures drawn at once.
+        split: Which pairs.
+        layout: What the data set is; auto looks.
+        maps: Where DensePose maps lie, such as "iuv/{path}.png"; known are {folder}, {stem}, {path}, {name}, {split}.
+        channels: Where these maps have the label: iuv in the red channel, vui in the blue one.
+        pictures: DeepFashion only: folder of the pictures or of an lmdb, such as 256-256.
+        lmdb_key: DeepFashion only: key of a picture in the lmdb, "img/{path}.png" if not given.
+        on_error: Stop at a missing or broken file, or leave its pairs out and list it in the report.
+        real: Folder of the real pictures for FID; those of the data set's train split if not given.
+        real_limit: At most this many of them, evenly spread; the report says so.
+        without: Metrics to leave out; the report says so.
+        st_lpips_weights: alex_shift_tolerant.pth, if the package stlpips-pytorch is not installed.
+        inception_weights: Inception v3 for FID, in the protocol's convention; or the variable POCOLD_FID_WEIGHTS. With
+            ours it adds FID in the convention of pytorch-fid.
+        lpips_weights: Two files for LPIPS: torchvision's AlexNet and the linear layers of lpips 0.1.
+        drawn: Where the drawn pictures are kept, OUT/pictures if not given; two protocols may share them.
+        device: Such as cpu or cuda; auto takes a GPU where there is one.
+    """
+    from pocold.data.opening import open_data
+    from pocold.data.pictures import Maps
+    from pocold.evaluation.baselines import DrawSettings
+    from pocold.evaluation.evaluate import EvaluationConfig
+    from pocold.evaluation.evaluate import evaluate as run
+    from pocold.evaluation.measuring import WeightFiles
+    from pocold.evaluation.processes import Processes
+    from pocold.evaluation.report import markdown
+    from pocold.people.camera import parse_size
+
+    patterns = [Maps(pattern, channels) for pattern in maps]
+    opened = open_data(data, split, layout, None, on_error, patterns, pictures, lmdb_key)
+    asked = None if size is None else parse_size(size)
+    settings = DrawSettings(
+        steps, scheduler, guidance, pose_scale, appearance_scale, guidance_floor, eta, seed
+    )  # fmt: skip
+    painter = _painter(model, baseline, settings, asked, str(Processes().device(device)))
+    config = EvaluationConfig(
+        protocol, asked, limit, real_limit, batch_size, without,
+        WeightFiles(st_lpips_weights, inception_weights, lpips_weights or ()), device,
+    )  # fmt: skip
+    with _progress() as progress:
+        report = run(
+            painter,
+            opened,
+            out,
+            config,
+            real=lambda: real or open_data(data, "train", layout, None, on_error, patterns, pictures, lmdb_key),
+            split=split,
+            pictures=drawn,
+            name=baseline or model.name,
+            progress=progress,
+        )
+    if os.environ.get("RANK", "0") == "0":
+        print(markdown(report))
+        print(f"{out}: report.json, report.md, sheet.png")
+
+
+def _painter(
+    model: Path, baseline: str | None, settings: "DrawSettings", asked: "Size | None", device: str
+) -> "Painter":
+    """Who draws; ValueError if the model cannot be loaded."""
+    from pocold.evaluation.baselines import CopySource, ModelPainter, RoundTrip, WarpSource, native_size
+    from pocold.pipeline import PoseTransferPipeline
+
+    if model == NO_MODEL and baseline not in ("copy", "warp"):
+        raise ValueError("expected a pipeline folder; 'none' is for --baseline copy and warp")
+    pipeline = None if model == NO_MODEL else PoseTransferPipeline.from_pretrained(model).to(device)
+    size = asked if pipeline is None else native_size(pipeline)
+    if baseline == "copy":
+        return CopySource(size)
+    if baseline == "warp":
+        return WarpSource(size)
+    assert pipeline is not None
+    return RoundTrip(pipeline.vae, size) if baseline == "autoencoder" else ModelPainter(pipeline, settings)
+
+
+def compare(reports: Positional[tuple[Path, ...]], out: Path | None = None) -> None:
+    """Print several reports as one table, with a warning where they must not be compared.
+
+    Args:
+        reports: Folders of pocold evaluate, or their report.json.
+        out: Also write the table to this Markdown file.
+    """
+    from pocold.evaluation.report import compare as table_of
+    from pocold.evaluation.report import read_report
+    from pocold.files import atomic_write
+
+    table, warnings = table_of({str(path): read_report(path) for path in reports})
+    print(table, end="")
+    for warning in warnings:
+        print(f"pocold: warning: {warning}", file=sys.stderr)
+    if out is not None:
+        with atomic_write(out) as temporary:
+            temporary.write_text(table, encoding="utf-8")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Bars on stderr, one for each kind of work."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield show
