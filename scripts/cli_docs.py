@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SUBCOMMANDS = {"data": ("check", "shards")}
+SUBCOMMANDS = {"data": ("check", "shards", "latents")}
 TARGET = Path(__file__).parent.parent / "docs" / "cli.md"
 
 

@@ -143,7 +143,7 @@ def weights_fingerprint(*modules: nn.Module) -> Tensor:
 
 
 def weights_hash(module: nn.Module) -> str:
-    """SHA-256 of all weights and their names, as hex: what was computed by a model is told from another model's by it."""
+    """SHA-256 of all weights and their names, as hex: tells what one model computed from what another did."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())

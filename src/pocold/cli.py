@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from pocold.data.commands import data, synth
+from pocold.data.commands import check, shards, synth
 from pocold.evaluation.commands import compare, evaluate
 from pocold.people.commands import pose
+from pocold.training.commands import CONFIGURED, latents, run_configured
 
 
 def demo(output: Path = Path("out/demo.png"), steps: int = 10, seed: int = 0) -> None:
@@ -51,15 +52,33 @@ def convert(
     print(output)
 
 
+_Check = Annotated[Any, tyro.conf.subcommand(name="check", constructor=check)]
+_Shards = Annotated[Any, tyro.conf.subcommand(name="shards", constructor=shards)]
+_Latents = Annotated[Any, tyro.conf.subcommand(name="latents", constructor=latents)]
+
+
+def data(action: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[_Check | _Shards | _Latents]]) -> None:
+    """Look through a data set, pack it into shards, or encode it into latents."""
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
-    "demo": demo, "pose": pose, "synth": synth, "data": data, "evaluate": evaluate, "compare": compare,
+    "demo": demo,
+    "pose": pose,
+    "synth": synth,
+    "data": data,
+    **CONFIGURED,
+    "evaluate": evaluate,
+    "compare": compare,
     "convert": convert,
-}  # fmt: skip
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``pocold``; a user's mistake ends in one line on stderr and exit code 2."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if arguments[:1] and arguments[0] in CONFIGURED and arguments[1:2] not in (["--help"], ["-h"]):
+            return run_configured(arguments[0], arguments[1:])
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="pocold",

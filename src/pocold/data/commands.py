@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import tyro
 
@@ -163,11 +163,3 @@ def counting(what: str) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done: bar.update(task, completed=done)
-
-
-_Check = Annotated[Any, tyro.conf.subcommand(name="check", constructor=check)]
-_Shards = Annotated[Any, tyro.conf.subcommand(name="shards", constructor=shards)]
-
-
-def data(action: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[_Check | _Shards]]) -> None:
-    """Look through a data set, or pack it into shards."""

@@ -20,7 +20,15 @@ from torch.utils.data import IterableDataset
 
 from pocold.data.pairs import PairedTransform, Sample
 from pocold.data.pictures import Group, Pair, RawPicture, require_folder
-from pocold.data.skipping import MissingSplitError, OnError, SkipLog, check_on_error, check_split, given_by_worker, share_of_work
+from pocold.data.skipping import (
+    MissingSplitError,
+    OnError,
+    SkipLog,
+    check_on_error,
+    check_split,
+    given_by_worker,
+    share_of_work,
+)
 
 _PHOTOS = ("jpg", "jpeg", "png", "webp")
 

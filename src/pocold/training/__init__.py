@@ -1,0 +1,1 @@
+"""Training: configs, the loops, checkpoints, validation, cached latents."""

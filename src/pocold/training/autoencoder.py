@@ -1,0 +1,313 @@
+"""``pocold train-autoencoder``: pictures -> latents -> pictures.
+
+Legend: B pairs per process and backward pass (2B pictures), H W picture size.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from PIL import Image
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from pocold import images
+from pocold.evaluation import metrics
+from pocold.files import atomic_folder, read_json
+from pocold.models import autoencoder
+from pocold.models.autoencoder import Autoencoder, load_autoencoder
+from pocold.models.discriminator import PatchDiscriminator
+from pocold.models.patch_autoencoder import PatchAutoencoder
+from pocold.models.perceptual import load_st_lpips
+from pocold.reconstruction import ReconstructionWeights, discriminator_loss, reconstruction_loss
+from pocold.sheets import sheet_of_rows
+from pocold.training.checkpoints import Checkpoints, Progress, read_progress
+from pocold.training.config import (
+    CONFIG_FILE,
+    AutoencoderModelConfig,
+    DataConfig,
+    OptimizerConfig,
+    RunConfig,
+    ValidationConfig,
+    check_same_run,
+    save_config,
+)
+from pocold.training.loader import Data, first_samples, open_training_data, open_validation_data, training_batches
+from pocold.training.loop import Watch, run_steps
+from pocold.training.model_card import autoencoder_card, write_card
+from pocold.training.reporting import Reporter
+from pocold.training.steps import Learner, start_processes
+
+LOSSES = ("loss", "pixel", "gradient", "kl", "perceptual", "adversarial", "discriminator")
+_FOR_COMPONENTS = 512  # pictures of which the principal components are taken
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class AutoencoderTrainConfig:
+    """A run of ``pocold train-autoencoder``."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: AutoencoderModelConfig = field(default_factory=AutoencoderModelConfig)
+    loss: ReconstructionWeights = field(default_factory=ReconstructionWeights)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+
+
+class AutoencoderModel(nn.Module):
+    """Autoencoder, and where asked for its discriminator, as one module with one loss to minimise.
+
+    The discriminator learns from its own loss alone: for the autoencoder's loss it is called with weights that take no
+    gradient.
+
+    Args:
+        vae: to train.
+        weights: of the objective.
+    """
+
+    def __init__(self, vae: Autoencoder, weights: ReconstructionWeights) -> None:
+        super().__init__()
+        self.vae, self.weights = vae, weights
+        self.discriminator = PatchDiscriminator() if weights.adversarial else None
+        # not registered: it is not trained, and not part of the weights that are kept
+        self._perceptual = [load_st_lpips("vgg").requires_grad_(False)] if weights.perceptual else []
+
+    def forward(self, pictures: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The losses of pictures ``(B, 3, H, W)`` in [-1, 1], float32, as named in :data:`LOSSES`."""
+        posterior = self.vae.encode(pictures).latent_dist
+        drawn = self.vae.decode(posterior.sample(generator)).sample
+        judge: Callable[[Tensor], Tensor] | None = None
+        own = torch.zeros((), device=pictures.device)
+        if self.discriminator is not None:
+            frozen = {name: p.detach() for name, p in self.discriminator.named_parameters()}
+            judge = partial(_judged, self.discriminator, frozen)
+            own = discriminator_loss(self.discriminator(pictures), self.discriminator(drawn.detach()))
+        loss = reconstruction_loss(
+            pictures,
+            drawn,
+            posterior,
+            self.weights,
+            perceptual=self._perceptual[0].to(pictures.device) if self._perceptual else None,
+            discriminator=judge,
+            last_layer=self.vae.decoder.conv_out.weight if judge else None,
+        )
+        parts = (loss.total + own, loss.pixel, loss.gradient, loss.kl, loss.perceptual, loss.adversarial, own)
+        return torch.stack([part.float() for part in parts])
+
+
+def _judged(discriminator: nn.Module, weights: dict[str, Tensor], pictures: Tensor) -> Tensor:
+    return functional_call(discriminator, weights, (pictures,))
+
+
+def build_autoencoder(config: AutoencoderTrainConfig, data: Data) -> Autoencoder:
+    """The autoencoder to train; one of kind ``patch`` starts as the principal components of the data's patches.
+
+    Raises:
+        ValueError: for a folder or config that describes none.
+    """
+    settings = config.model
+    if settings.init is not None:
+        return load_autoencoder(Path(settings.init), torch.float32)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.run.seed)
+        if settings.kind == "kl":
+            assert settings.config is not None
+            content = {k: v for k, v in read_json(Path(settings.config)).items() if not k.startswith("_")}
+            try:
+                return AutoencoderKL(**content)
+            except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+                raise ValueError(f"{settings.config} describes no AutoencoderKL: {error}") from None
+        vae = PatchAutoencoder(
+            settings.latent_channels,
+            settings.encoder_channels,
+            settings.encoder_layers,
+            settings.decoder_channels,
+            settings.decoder_layers,
+        )
+    samples = first_samples(data, _FOR_COMPONENTS)
+    vae.init_from_patches([sample["target"][None] for sample in samples])
+    return vae
+
+
+def train_autoencoder(config: AutoencoderTrainConfig) -> Path:
+    """Train, or go on training, until ``run.max_steps``; the same config resumes.
+
+    Returns:
+        The folder of the resulting autoencoder, for ``pocold train --model.vae``.
+
+    Raises:
+        ValueError: as :func:`pocold.training.transfer.train`.
+    """
+    if config.run.fsdp and config.loss.adversarial:
+        raise ValueError("run.fsdp and loss.adversarial do not go together: the adaptive weight needs whole weights")
+    if config.data.latents is not None:
+        raise ValueError("data.latents: an autoencoder learns from pictures; leave it out")
+    accelerator = start_processes(config.run)
+    folder = Path(config.run.output)
+    checkpoints = Checkpoints(folder / "checkpoints", config.run.keep_checkpoints)
+    latest = checkpoints.latest()
+    if latest is not None and (folder / CONFIG_FILE).exists():
+        check_same_run(config, folder / CONFIG_FILE)
+    progress = read_progress(latest) if latest else Progress()
+
+    data = open_training_data(config.data, config.run.seed)
+    vae = build_autoencoder(config, data)
+    if config.run.gradient_checkpointing:
+        if not isinstance(vae, AutoencoderKL):
+            raise ValueError("run.gradient_checkpointing: the patch autoencoder is too small to need it; leave it out")
+        vae.enable_gradient_checkpointing()
+    vae.train()
+    if isinstance(vae, PatchAutoencoder):
+        vae.to(memory_format=torch.channels_last)  # a third faster in bf16
+    model = AutoencoderModel(vae, config.loss)
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoints.clear_leftovers()
+        about = "The resolved config of this run. pocold train-autoencoder config.toml goes on."
+        save_config(config, folder / CONFIG_FILE, about)
+    report = Reporter(folder, config.run.max_steps, progress.step, accelerator.is_main_process)
+
+    def pictures_of(batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
+        return torch.cat([batch["source"], batch["target"]]).to(accelerator.device)
+
+    try:
+        watch = None
+        if config.validation.every:
+            watcher = _Reconstructions(config, accelerator, vae, folder)
+            watch = Watch(config.validation.every, config.validation.best_metric, watcher)
+        _check_before_start(model, pictures_of, data, config, accelerator.device, report)
+        learner = Learner(model, accelerator, config.optimizer, config.run)
+        if latest is not None:
+            learner.load(latest)
+            report.say(f"going on from {latest.name}")
+        if config.run.compile:
+            vae.compile()
+        rank, processes = accelerator.process_index, accelerator.num_processes
+        batches = training_batches(
+            data, config.data, config.run.batch_size, config.run.seed, rank, processes, progress.samples
+        )
+        run_steps(config.run, learner, batches, pictures_of, LOSSES, progress, checkpoints, watch, report)
+        weights = learner.averaged_weights()
+        if accelerator.is_main_process:
+            _write(vae, weights, config, progress, data, folder / "vae")
+            report.say(f"{folder / 'vae'}: the autoencoder after {progress.step} of {config.run.max_steps} steps")
+        accelerator.wait_for_everyone()
+    finally:
+        report.close()
+    return folder / "vae"
+
+
+def _check_before_start(
+    model: AutoencoderModel,
+    pictures_of: Any,
+    data: Data,
+    config: AutoencoderTrainConfig,
+    device: torch.device,
+    report: Any,
+) -> None:
+    """One forward and backward pass on real data, and a word on what will be trained."""
+    batches = training_batches(data, replace(config.data, workers=0), 1, config.run.seed, 0, 1, 0)
+    model.to(device)
+    pictures = pictures_of(next(batches), None)
+    factor = autoencoder.downsampling_factor(model.vae)
+    if any(side % factor for side in pictures.shape[-2:]):
+        raise ValueError(
+            f"the autoencoder needs pictures whose sides are multiples of {factor}, got {tuple(pictures.shape[-2:])}; "
+            "set data.height and data.width"
+        )
+    losses = model(pictures, torch.Generator().manual_seed(0))
+    losses[0].backward()
+    model.zero_grad(set_to_none=True)
+    if not torch.isfinite(losses).all():
+        raise ValueError(f"the first losses are {losses.tolist()}: look at the data (pocold data check) or model.init")
+    count = sum(p.numel() for p in model.vae.parameters()) / 1e6
+    report.say(
+        f"pictures {tuple(pictures.shape[-2:])}, {type(model.vae).__name__} of {count:.2f} M parameters, device "
+        f"{device}, first loss {losses[0].item():.4f}"
+    )
+
+
+def _averaged(vae: Autoencoder, weights: Mapping[str, Tensor]) -> Autoencoder:
+    """A copy of ``vae`` with the averaged weights of an :class:`AutoencoderModel`."""
+    copied = type(vae).from_config(vae.config)
+    copied.load_state_dict({k.removeprefix("vae."): v for k, v in weights.items() if k.startswith("vae.")})
+    return copied.eval()
+
+
+class _Reconstructions:
+    """Metrics and sheet of fixed pictures, shared by the processes."""
+
+    def __init__(self, config: AutoencoderTrainConfig, accelerator: Any, vae: Autoencoder, folder: Path) -> None:
+        self.accelerator, self.vae, self.folder, self.settings = (
+            accelerator,
+            vae,
+            folder / "previews",
+            config.validation,
+        )
+        samples = first_samples(open_validation_data(config.data), config.validation.pairs)
+        self.pictures = torch.stack([sample["target"] for sample in samples])
+        self.distance: Callable[[Tensor, Tensor], Tensor] | None = None
+        try:
+            self.distance = load_st_lpips("alex").to(accelerator.device)
+        except ValueError:  # its weights are not installed
+            if config.validation.best_metric == "st_lpips":
+                raise
+
+    @torch.no_grad()
+    def __call__(self, weights: Mapping[str, Tensor], step: int) -> tuple[dict[str, float], Image.Image | None]:
+        vae = _averaged(self.vae, weights).to(self.accelerator.device)
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        rows = []
+        mine = list(range(rank, len(self.pictures), processes))
+        for start in range(0, len(mine), _AT_ONCE):
+            part = mine[start : start + _AT_ONCE]
+            truth = self.pictures[part].to(self.accelerator.device)
+            drawn = autoencoder.decode(vae, autoencoder.encode(vae, truth)).float().clamp(-1, 1)
+            columns = {
+                "loss": (drawn - truth).square().mean((1, 2, 3)),
+                "psnr": metrics.psnr(drawn, truth),
+                "ssim": metrics.ssim_gaussian(drawn, truth),
+                "l1": metrics.l1(drawn, truth),
+            }
+            if self.distance is not None:
+                columns["st_lpips"] = self.distance(drawn, truth)
+            pictures = images.to_pil(drawn)
+            rows += [
+                (i, {name: float(values[k]) for name, values in columns.items()}, pictures[k])
+                for k, i in enumerate(part)
+            ]
+        rows = sorted(gather_object(rows), key=lambda row: row[0])
+        means = {name: sum(row[1][name] for row in rows) / len(rows) for name in rows[0][1]}
+        shown = rows[: self.settings.preview_pairs]
+        if not self.accelerator.is_main_process or not shown:
+            return means, None
+        truths = images.to_pil(self.pictures[[row[0] for row in shown]])
+        sheet = sheet_of_rows([truths, [row[2] for row in shown]])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        images.write_png(sheet, self.folder / f"step-{step:08d}.png", {"step": step})
+        return means, sheet
+
+
+@torch.no_grad()
+def _write(
+    vae: Autoencoder,
+    weights: Mapping[str, Tensor],
+    config: AutoencoderTrainConfig,
+    progress: Progress,
+    data: Data,
+    folder: Path,
+) -> None:
+    """Write the autoencoder's folder; its latents are scaled to a mean square of 1 on the data."""
+    result = _averaged(vae, weights)
+    autoencoder.fit_scaling_factor(result, [sample["target"][None] for sample in first_samples(data, 64)])
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[config.run.export_precision]
+    with atomic_folder(folder) as new:
+        nn.Module.to(result, dtype)  # ModelMixin.to warns of layers to be kept in float32 where there are none
+        result.save_pretrained(new)
+        write_card(new, autoencoder_card(config, {"vae": result}, progress, data))

@@ -1,0 +1,125 @@
+"""The bodies of ``pocold train``, ``train-autoencoder`` and ``data latents``. Heavy imports stay inside."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+Config = Annotated[Path, tyro.conf.Positional]
+
+
+def train(config: Config) -> None:
+    """Train a pose transfer pipeline on what a config says, or go on where the same command stopped.
+
+    Every field of the config is also a flag after it, such as --run.max-steps 1000: "pocold train CONFIG --help" lists
+    them. Several processes: torchrun --nproc-per-node N -m pocold train CONFIG.
+
+    Args:
+        config: TOML file, such as configs/toy.toml.
+    """
+    raise AssertionError(f"{config}: see run_configured")
+
+
+def train_autoencoder(config: Config) -> None:
+    """Train an autoencoder for pose transfer, or go on where the same command stopped.
+
+    Every field of the config is also a flag after it: "pocold train-autoencoder CONFIG --help" lists them.
+
+    Args:
+        config: TOML file, such as configs/toy-autoencoder.toml.
+    """
+    raise AssertionError(f"{config}: see run_configured")
+
+
+def run_configured(command: str, arguments: Sequence[str]) -> None:
+    """``pocold COMMAND CONFIG [--field value ...]`` for the two commands above, whose flags depend on the file.
+
+    Raises:
+        ValueError: if no config is named, or for whatever the training finds wrong.
+    """
+    from pocold.training.config import TrainConfig, parse_flags, read_config
+
+    if not arguments or arguments[0].startswith("-"):
+        raise ValueError(f"expected a config file, then flags: pocold {command} CONFIG.toml [--run.max-steps 1000 ...]")
+    path, flags = Path(arguments[0]), arguments[1:]
+    prog = f"pocold {command} {path}"
+    if command == "train":
+        from pocold.training.transfer import train as run
+
+        folder = run(parse_flags(TrainConfig, read_config(TrainConfig, path), flags, prog))
+    else:
+        from pocold.training.autoencoder import AutoencoderTrainConfig
+        from pocold.training.autoencoder import train_autoencoder as run_autoencoder
+
+        chosen = parse_flags(AutoencoderTrainConfig, read_config(AutoencoderTrainConfig, path), flags, prog)
+        folder = run_autoencoder(chosen)
+    print(folder)
+
+
+CONFIGURED: dict[str, Callable[..., Any]] = {"train": train, "train-autoencoder": train_autoencoder}
+
+
+def latents(
+    folder: tyro.conf.Positional[Path],
+    vae: Path,
+    out: Path,
+    size: str | None = None,
+    frame: Literal["pad", "crop", "stretch"] = "pad",
+    layout: Literal["auto", "folder", "deepfashion", "market1501", "shards"] = "auto",
+    maps: tuple[str, ...] = (),
+    channels: Literal["auto", "iuv", "vui"] = "auto",
+    pictures: str | None = None,
+    lmdb_key: str | None = None,
+    splits: tuple[Literal["train", "test"], ...] = ("train",),
+    mirrored: bool = True,
+    hint: bool = False,
+    uv: bool = False,
+    batch_size: int = 16,
+    on_error: Literal["raise", "skip"] = "raise",
+) -> None:
+    """Encode every picture of a data set once, for "pocold train --data.latents".
+
+    Args:
+        folder: The data set: a folder of people, DeepFashion, Market-1501, or shards.
+        vae: Folder of the autoencoder. Training refuses latents of another one.
+        out: Folder to write.
+        size: HEIGHTxWIDTH that pictures are framed to; their own if not given.
+        frame: How they are framed.
+        layout: What the data set is; auto looks.
+        maps: Where DensePose maps lie, such as "iuv/{path}.png"; known are {folder}, {stem}, {path}, {name}, {split}.
+        channels: Where these maps have the label: iuv in the red channel, vui in the blue one.
+        pictures: DeepFashion only: folder of the pictures or of an lmdb, such as 256-256.
+        lmdb_key: DeepFashion only: key of a picture in the lmdb.
+        splits: Which splits to encode.
+        mirrored: Encode mirrored pictures too, for training with data.flip.
+        hint: Encode for every pair the source warped into the target's pose, for models with surface_hint.
+        uv: Keep U and V, for models with pose_encoding iuv.
+        batch_size: Pictures encoded at once.
+        on_error: Stop at a missing or broken file, or leave its pairs out and list it.
+    """
+    import torch
+
+    from pocold.data.commands import counting
+    from pocold.data.opening import open_data
+    from pocold.data.pairs import PairedTransform
+    from pocold.data.pictures import Maps
+    from pocold.models.autoencoder import load_autoencoder
+    from pocold.people.camera import parse_size
+    from pocold.training.latents import cache_latents
+
+    transform = PairedTransform(None if size is None else parse_size(size), frame, surface_hint=hint, uv=uv)
+    patterns = [Maps(pattern, channels) for pattern in maps] or None
+    data: dict[str, Any] = {
+        split: open_data(folder, split, layout, transform, on_error, patterns, pictures, lmdb_key) for split in splits
+    }
+    autoencoder = load_autoencoder(vae, torch.float32)
+    if torch.accelerator.is_available():
+        autoencoder.to(torch.accelerator.current_accelerator())
+    with counting("encoding pictures") as count:
+        pairs = cache_latents(data, autoencoder, out, transform, mirrored=mirrored, batch_size=batch_size, count=count)
+    for split, number in pairs.items():
+        skipped = data[split].skipped
+        print(f"{split}: {number} pairs, {len(skipped)} pictures skipped")
+        for name, reason in skipped.items():
+            print(f"  {name}: {reason}")

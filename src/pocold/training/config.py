@@ -1,0 +1,435 @@
+"""What a training run is made of: frozen dataclasses, read from TOML, every field of which is also a flag.
+
+``pocold train CONFIG.toml --optimizer.learning-rate 1e-4`` reads the file and then the flags; what is not named has the
+default below, which is the published setting where the paper has one (PoCoLD; method.md 4).
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+from pocold.data.opening import Layout
+from pocold.data.pictures import Maps
+from pocold.data.skipping import OnError
+from pocold.densepose import ChannelOrder
+from pocold.files import atomic_write
+from pocold.images import FrameMode
+
+TrainingLayout = Layout | Literal["synthetic"]
+Precision = Literal["fp32", "fp16", "bf16"]
+CONFIG_FILE = "config.toml"  # in the folder of a run
+Metric = Literal["loss", "psnr", "ssim", "l1", "st_lpips"]
+
+
+def _at_least(section: str, values: Mapping[str, float], low: float = 0) -> None:
+    for name, value in values.items():
+        if not value >= low:
+            raise ValueError(f"{section}.{name} must be at least {low:g}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The pairs to learn from.
+
+    Attributes:
+        path: Folder of the data set; not needed for layout synthetic.
+        latents: Folder of latents of this data set, cached by pocold data latents, to train on instead.
+        layout: What it is; auto looks. synthetic draws people on the fly.
+        split: Pairs to train on.
+        validation_split: Pairs of the fixed validation subset.
+        height: Pictures are framed to this height; 0 keeps their own size.
+        width: And to this width.
+        frame: How pictures are framed: pad, crop or stretch.
+        flip: Probability of mirroring source and target together.
+        on_error: Stop at a missing or broken file, or leave it out, count and list it.
+        maps: Where DensePose maps lie, such as "iuv/{path}.png".
+        channels: Where these maps have the label: iuv in the red channel, vui in the blue one.
+        pictures: DeepFashion only: folder of the pictures or of an lmdb.
+        lmdb_key: DeepFashion only: key of a picture in the lmdb.
+        workers: Loader processes per training process; 0 loads in the process itself.
+        shuffle_buffer: Shards only: pairs among which the stream is shuffled.
+        synthetic_seed: Layout synthetic only: another seed draws another population.
+        per_identity: Layout synthetic only: pictures of each person.
+    """
+
+    path: str = ""
+    latents: str | None = None
+    layout: TrainingLayout = "auto"
+    split: str = "train"
+    validation_split: str = "test"
+    height: int = 0
+    width: int = 0
+    frame: FrameMode = "pad"
+    flip: float = 0.5
+    on_error: OnError = "raise"
+    maps: tuple[str, ...] = ()
+    channels: ChannelOrder = "auto"
+    pictures: str | None = None
+    lmdb_key: str | None = None
+    workers: int = 2
+    shuffle_buffer: int = 2000
+    synthetic_seed: int = 0
+    per_identity: int = 6
+
+    def __post_init__(self) -> None:
+        _at_least("data", {"workers": self.workers, "shuffle_buffer": self.shuffle_buffer, "height": self.height})
+        if (self.height == 0) != (self.width == 0):
+            raise ValueError(f"data: height and width are given together, got {self.height} and {self.width}")
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"data.flip is a probability in [0, 1], got {self.flip}")
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width), or None for the pictures' own."""
+        return (self.height, self.width) if self.height else None
+
+    @property
+    def map_patterns(self) -> list[Maps]:
+        """The patterns of :attr:`maps`."""
+        return [Maps(pattern, self.channels) for pattern in self.maps]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The networks. The defaults are the published size.
+
+    Attributes:
+        vae: Folder of the frozen autoencoder, such as sd-vae-ft-mse, or of a pipeline's vae; "untrained-toy" is one
+            that has learned nothing, to try a run without any file.
+        init: Pipeline folder whose UNet and appearance encoder to start from; its shape then counts.
+        block_out_channels: Width of each level of the UNet.
+        appearance_channels: Width of each level of the appearance encoder.
+        layers_per_block: Residual blocks per level on the way down; one more on the way up.
+        num_heads: Heads of each attention.
+        num_filters: Filters of each attention.
+        norm_num_groups: Groups of every GroupNorm.
+        surface_hint: Also show the UNet the source warped into the pose through U,V; not in the paper.
+        pose_encoding: labels is the published one; iuv adds U and V.
+    """
+
+    vae: str = "untrained-toy"
+    init: str | None = None
+    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
+    appearance_channels: tuple[int, ...] = (128, 256, 512, 512)
+    layers_per_block: int = 2
+    num_heads: int = 8
+    num_filters: int = 64
+    norm_num_groups: int = 32
+    surface_hint: bool = False
+    pose_encoding: Literal["labels", "iuv"] = "labels"
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The objective (method.md 4).
+
+    Attributes:
+        prediction_type: What the UNet predicts: epsilon or v_prediction.
+        penalty_weight: Weight of the pose penalty; 0 leaves it out.
+        min_snr_gamma: Clamp of the min-SNR weighting (Hang et al. 2023); none weighs all time steps alike.
+        pose_dropout: Share of samples that lose the pose alone, for guidance.
+        appearance_dropout: Share that loses the source alone.
+        both_dropout: Share that loses both.
+    """
+
+    prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
+    penalty_weight: float = 1.0
+    min_snr_gamma: float | None = None
+    pose_dropout: float = 0.15
+    appearance_dropout: float = 0.15
+    both_dropout: float = 0.05
+
+    def __post_init__(self) -> None:
+        _at_least("loss", {"penalty_weight": self.penalty_weight})
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW, its schedule, and the moving average of the weights.
+
+    Attributes:
+        learning_rate: After the warm-up.
+        schedule: constant, linear or cosine (to zero at the last step).
+        warmup_steps: Steps over which the learning rate rises from 0.
+        weight_decay: Of AdamW.
+        betas: Of AdamW.
+        max_grad_norm: Gradients of all trained parts together are clipped to this norm.
+        ema_decay: Of the exponential moving average, which is what validation and the result use; 0 uses the weights.
+    """
+
+    learning_rate: float = 5e-5
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: int = 500
+    weight_decay: float = 1e-2
+    betas: tuple[float, float] = (0.9, 0.999)
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.9999
+
+    def __post_init__(self) -> None:
+        _at_least(
+            "optimizer",
+            {
+                "learning_rate": self.learning_rate,
+                "warmup_steps": self.warmup_steps,
+                "weight_decay": self.weight_decay,
+                "max_grad_norm": self.max_grad_norm,
+            },
+        )
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"optimizer.ema_decay must lie in [0, 1), got {self.ema_decay}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How a run goes.
+
+    Attributes:
+        output: Folder of the run; the same command goes on where it stopped.
+        seed: Of every random draw.
+        max_steps: Optimizer steps in all.
+        max_minutes: Stop with a checkpoint after so many minutes of this start; none goes on to the last step.
+        batch_size: Pairs per process and backward pass.
+        gradient_accumulation: Backward passes per optimizer step.
+        precision: fp32, bf16 or fp16 (mixed).
+        device: auto takes the accelerator if there is one.
+        fsdp: Shard weights, gradients and optimizer over the processes instead of copying them to each.
+        gradient_checkpointing: Compute activations again in the backward pass: less memory, more time.
+        compile: Compile the networks; pays on a GPU.
+        checkpoint_every: Steps between checkpoints.
+        keep_checkpoints: How many of the last ones are kept; the best one by metric always is.
+        log_every: Steps between entries of the log.
+        max_bad_steps: Steps in a row with NaN or infinite loss or gradient, each skipped, after which the run stops.
+        export_precision: Of the weights of the resulting pipeline.
+    """
+
+    output: str = "runs/pocold"
+    seed: int = 42
+    max_steps: int = 600_000
+    max_minutes: float | None = None
+    batch_size: int = 32
+    gradient_accumulation: int = 1
+    precision: Precision = "fp32"
+    device: Literal["auto", "cpu"] = "auto"
+    fsdp: bool = False
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    checkpoint_every: int = 1000
+    keep_checkpoints: int = 3
+    log_every: int = 20
+    max_bad_steps: int = 20
+    export_precision: Precision = "fp32"
+
+    def __post_init__(self) -> None:
+        counts = ("max_steps", "batch_size", "gradient_accumulation", "checkpoint_every", "keep_checkpoints")
+        _at_least("run", {name: getattr(self, name) for name in (*counts, "log_every", "max_bad_steps")}, 1)
+        _at_least("run", {"seed": self.seed})
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """The fixed subset on which a run is watched.
+
+    Attributes:
+        every: Steps between validations; 0 never validates.
+        pairs: How many pairs, spread evenly over the validation split.
+        preview_pairs: How many of them are drawn into the preview sheets.
+        steps: Denoising steps.
+        pose_guidance_scale: w_p.
+        appearance_guidance_scale: w_s.
+        best_metric: Which of loss, psnr, ssim, l1, st_lpips tells the best checkpoint; the loss needs no drawing.
+    """
+
+    every: int = 5000
+    pairs: int = 32
+    preview_pairs: int = 6
+    steps: int = 20
+    pose_guidance_scale: float = 2.0
+    appearance_guidance_scale: float = 2.0
+    best_metric: Metric = "loss"
+
+    def __post_init__(self) -> None:
+        _at_least("validation", {"every": self.every, "preview_pairs": self.preview_pairs})
+        _at_least("validation", {"pairs": self.pairs, "steps": self.steps}, 1)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A run of ``pocold train``."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+
+
+@dataclass(frozen=True)
+class AutoencoderModelConfig:
+    """The autoencoder to train.
+
+    Attributes:
+        kind: patch is pocold's small one, which starts as the PCA of 8x8 patches; kl is diffusers' AutoencoderKL.
+        latent_channels: Channels of the latents (kind patch).
+        encoder_channels: Widths of the encoder's levels, finest first; the last is at 1/8 (kind patch).
+        encoder_layers: Residual blocks of each of them (kind patch).
+        decoder_channels: Likewise of the decoder (kind patch).
+        decoder_layers: Likewise of the decoder (kind patch).
+        config: config.json of an AutoencoderKL (kind kl).
+        init: Folder of an autoencoder to start from; its shape then counts.
+    """
+
+    kind: Literal["patch", "kl"] = "patch"
+    latent_channels: int = 16
+    encoder_channels: tuple[int, ...] = (64, 128)
+    encoder_layers: tuple[int, ...] = (2, 2)
+    decoder_channels: tuple[int, ...] = (96, 160)
+    decoder_layers: tuple[int, ...] = (3, 3)
+    config: str | None = None
+    init: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind == "kl" and not (self.config or self.init):
+            raise ValueError("model: kind kl needs the config.json of an AutoencoderKL (config) or a folder (init)")
+
+
+def read_config(cls: type[Any], path: Path) -> Any:
+    """A config from a TOML file; fields that it does not name have their defaults.
+
+    Raises:
+        ValueError: for a file that cannot be read, unknown sections or keys, or values of the wrong type.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"no such config: {path}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as TOML: {error}") from None
+    return from_mapping(cls, content, str(path))
+
+
+def from_mapping(cls: type[Any], content: Mapping[str, Any], origin: str, section: str = "") -> Any:
+    """A config from nested mappings, as :func:`read_config`."""
+    hints = get_type_hints(cls)
+    unknown = sorted(content.keys() - hints.keys())
+    if unknown:
+        where = f"[{section}]" if section else "the top level"
+        raise ValueError(f"{origin}: unknown keys in {where}: {', '.join(unknown)}; known are {', '.join(hints)}")
+    values: dict[str, Any] = {}
+    for name, value in content.items():
+        path = f"{section}.{name}" if section else name
+        if is_dataclass(hints[name]):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"{origin}: expected a table [{path}], got {value!r}")
+            values[name] = from_mapping(hints[name], value, origin, path)
+        else:
+            values[name] = _converted(hints[name], value, origin, path)
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ValueError(f"{origin}: {error}") from None
+
+
+def _converted(hint: Any, value: Any, origin: str, path: str) -> Any:
+    """``value`` as the type that the field has; TOML knows no tuples, and writes 1.0 as 1."""
+    options = get_args(hint)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    if getattr(hint, "__origin__", None) is tuple and isinstance(value, list):
+        kinds = options[:1] * len(value) if options[1:] == (...,) else options
+        if len(kinds) == len(value):
+            return tuple(_converted(kind, v, origin, path) for kind, v in zip(kinds, value, strict=True))
+    elif getattr(hint, "__origin__", None) is Literal:
+        if value in options:
+            return value
+    elif options and not isinstance(value, list):  # X | Y
+        for option in options:
+            try:
+                return _converted(option, value, origin, path)
+            except ValueError:
+                pass
+    raise ValueError(f"{origin}: {path} must be {_named(hint)}, got {value!r}")
+
+
+def _named(hint: Any) -> str:
+    if getattr(hint, "__origin__", None) is Literal:
+        return "one of " + ", ".join(repr(option) for option in get_args(hint))
+    if get_args(hint) and getattr(hint, "__origin__", None) is not tuple:
+        return " or ".join(_named(option) for option in get_args(hint) if option is not type(None))
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(hint, str(hint))
+
+
+def to_toml(config: Any, comment: str = "") -> str:
+    """A config as TOML that :func:`read_config` reads back; fields that are None are left out."""
+    lines = [f"# {line}" for line in comment.splitlines()]
+    for section in fields(config):
+        lines += ["", f"[{section.name}]"] if lines else [f"[{section.name}]"]
+        for name, value in asdict(getattr(config, section.name)).items():
+            if value is not None:
+                lines.append(f"{name} = {_toml_value(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return repr(value)
+
+
+# What may differ when a run goes on: nothing that decides which numbers come out of a step.
+_MAY_CHANGE = {
+    "run": {
+        "output", "max_steps", "max_minutes", "device", "fsdp", "gradient_checkpointing", "compile", "checkpoint_every",
+        "keep_checkpoints", "log_every", "max_bad_steps", "export_precision",
+    },
+    "data": {"path", "latents", "workers", "validation_split"},
+    "model": {"vae", "init"},
+    "validation": {"every", "pairs", "preview_pairs", "steps", "pose_guidance_scale", "appearance_guidance_scale"},
+}  # fmt: skip
+
+
+def check_same_run(config: Any, saved: Path) -> None:
+    """Whether a run in this folder may go on with ``config``.
+
+    Raises:
+        ValueError: naming the settings that differ from those it was begun with.
+    """
+    before = read_config(type(config), saved)
+    different = [
+        f"{section.name}.{name} = {getattr(getattr(config, section.name), name)!r} instead of {value!r}"
+        for section in fields(config)
+        for name, value in vars(getattr(before, section.name)).items()
+        if name not in _MAY_CHANGE.get(section.name, ()) and getattr(getattr(config, section.name), name) != value
+    ]
+    if different:
+        raise ValueError(
+            f"{saved.parent} holds a run with other settings: {'; '.join(different)}; "
+            "choose another run.output, or give the settings in its config.toml to continue it"
+        )
+
+
+def save_config(config: Any, path: Path, comment: str) -> None:
+    """Write the resolved config."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(to_toml(config, comment), encoding="utf-8")
+
+
+def with_run(config: Any, **changes: Any) -> Any:
+    """The config with fields of its ``run`` replaced."""
+    return replace(config, run=replace(config.run, **changes))
+
+
+def parse_flags(cls: type[Any], default: Any, flags: Sequence[str], prog: str) -> Any:
+    """Flags such as ``--run.max-steps 10`` over ``default``; prints help or a usage error and exits, as any command."""
+    import tyro
+
+    return tyro.cli(cls, default=default, args=flags, prog=prog)

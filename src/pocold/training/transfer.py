@@ -1,0 +1,278 @@
+"""``pocold train``: the loop, told from top to bottom (PoCoLD, method.md 4).
+
+Legend: B pairs per process and backward pass, C latent channels, h w latent size.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pocold.checkpoints import load_component, weights_hash
+from pocold.data.latents import LatentPairs
+from pocold.losses import ConditionDropout, training_loss
+from pocold.models import autoencoder
+from pocold.models.appearance_encoder import AppearanceEncoder
+from pocold.models.autoencoder import Autoencoder, load_autoencoder
+from pocold.models.presets import build_models
+from pocold.models.unet import UNet
+from pocold.pipeline import PoseTransferPipeline
+from pocold.schedulers import PUBLISHED_NOISE, make_scheduler
+from pocold.training.checkpoints import Checkpoints, Progress, read_progress
+from pocold.training.config import CONFIG_FILE, LossConfig, ModelConfig, TrainConfig, check_same_run, save_config
+from pocold.training.inputs import Inputs
+from pocold.training.loader import Data, open_training_data, training_batches
+from pocold.training.loop import Watch, run_steps
+from pocold.training.model_card import pipeline_card, write_card
+from pocold.training.reporting import Reporter
+from pocold.training.steps import Learner, start_processes
+from pocold.training.validation import Validation
+
+UNTRAINED_VAE = "untrained-toy"
+
+
+class TransferModel(nn.Module):
+    """UNet and appearance encoder as one module, so that processes exchange the gradients of both at once.
+
+    Args:
+        unet, appearance_encoder: the trained networks.
+        scheduler: adds the noise.
+        loss: settings of the objective.
+    """
+
+    def __init__(self, unet: UNet, appearance_encoder: AppearanceEncoder, scheduler: Any, loss: LossConfig) -> None:
+        super().__init__()
+        self.unet, self.appearance_encoder = unet, appearance_encoder
+        self.scheduler, self.loss = scheduler, loss
+        self.dropout = ConditionDropout(loss.pose_dropout, loss.appearance_dropout, loss.both_dropout)
+
+    def forward(self, inputs: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+        """The losses of a batch, float32 ``(3,)``: total, noise, pose penalty; see ``losses.training_loss``."""
+        losses = training_loss(
+            self.unet,
+            self.appearance_encoder,
+            self.scheduler,
+            **inputs,
+            dropout=self.dropout,
+            penalty_weight=self.loss.penalty_weight,
+            min_snr_gamma=self.loss.min_snr_gamma,
+            generator=generator,
+        )
+        total = losses.total
+        if losses.sources == 0:
+            # Encoder and attentions took no part. Processes exchange all gradients or wait for each other for ever, so
+            # those get a zero.
+            total = total + 0.0 * sum(p.flatten()[0].float() for p in self.parameters())
+        return torch.stack([total.float(), losses.noise.float(), losses.pose_penalty.float()])
+
+
+def build_networks(config: TrainConfig) -> tuple[Autoencoder, UNet, AppearanceEncoder]:
+    """The frozen autoencoder and the networks to train, from scratch or from a pipeline folder.
+
+    Raises:
+        ValueError: for folders that hold no such networks, or networks that do not fit each other.
+    """
+    settings = config.model
+    vae: Autoencoder
+    if settings.vae == UNTRAINED_VAE:
+        vae = build_models("toy")["vae"]
+    else:
+        vae = load_autoencoder(Path(settings.vae), torch.float32)
+    vae.requires_grad_(False)
+    if settings.init is not None:
+        unet = load_component(UNet, Path(settings.init) / "unet", torch.float32)
+        encoder = load_component(AppearanceEncoder, Path(settings.init) / "appearance_encoder", torch.float32)
+    else:
+        unet, encoder = _new_networks(settings, vae.config.latent_channels, config)
+    scheduler = make_scheduler("ddim", {**PUBLISHED_NOISE, "prediction_type": config.loss.prediction_type})
+    PoseTransferPipeline(vae, encoder, unet, scheduler)  # says what does not fit
+    return vae, unet, encoder
+
+
+def _new_networks(settings: ModelConfig, channels: int, config: TrainConfig) -> tuple[UNet, AppearanceEncoder]:
+    size = config.data.size
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.run.seed)
+        unet = UNet(
+            latent_channels=channels,
+            block_out_channels=settings.block_out_channels,
+            appearance_channels=settings.appearance_channels,
+            layers_per_block=settings.layers_per_block,
+            num_heads=settings.num_heads,
+            num_filters=settings.num_filters,
+            norm_num_groups=settings.norm_num_groups,
+            sample_size=None if size is None else (size[0] // 8, size[1] // 8),
+            surface_hint=settings.surface_hint,
+            pose_encoding=settings.pose_encoding,
+        )
+        encoder = AppearanceEncoder(
+            latent_channels=channels,
+            block_out_channels=settings.appearance_channels,
+            norm_num_groups=settings.norm_num_groups,
+        )
+    return unet, encoder
+
+
+def train(config: TrainConfig) -> Path:
+    """Train, or go on training, until ``run.max_steps``; the same config resumes.
+
+    Returns:
+        The folder of the resulting pipeline; of the last one if the run was stopped before its end.
+
+    Raises:
+        ValueError: before the first step, for whatever cannot work: data, shapes, devices, settings; later, for NaN
+            without end or a full disk.
+    """
+    accelerator = start_processes(config.run)
+    folder = Path(config.run.output)
+    checkpoints = Checkpoints(folder / "checkpoints", config.run.keep_checkpoints)
+    latest = checkpoints.latest()
+    if (folder / CONFIG_FILE).exists() and latest is not None:
+        check_same_run(config, folder / CONFIG_FILE)
+    progress = read_progress(latest) if latest else Progress()
+
+    vae, unet, encoder = build_networks(config)
+    scheduler = make_scheduler("ddim", {**PUBLISHED_NOISE, "prediction_type": config.loss.prediction_type})
+    if config.run.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+        encoder.enable_gradient_checkpointing()
+    unet.train()
+    encoder.train()
+    vae.to(accelerator.device)
+    make_inputs = Inputs(vae, unet, accelerator.device)
+    data = open_training_data(config.data, config.run.seed, **_needs(unet))
+    check_latents(data, vae)
+    model = TransferModel(unet, encoder, scheduler, config.loss)
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoints.clear_leftovers()
+        save_config(config, folder / CONFIG_FILE, "The resolved config of this run. pocold train config.toml goes on.")
+    report = Reporter(folder, config.run.max_steps, progress.step, accelerator.is_main_process)
+    try:
+        validation = Validation(config, accelerator, folder, **_needs(unet)) if config.validation.every else None
+        _check_before_start(model, make_inputs, data, config, report)
+        learner = Learner(model, accelerator, config.optimizer, config.run)
+        if latest is not None:
+            learner.load(latest)
+            report.say(f"going on from {latest.name}")
+        if config.run.compile:
+            unet.compile()
+            encoder.compile()
+        pipelines = ResultPipeline(config, vae, unet, encoder, scheduler, folder)
+        batches = training_batches(
+            data, config.data, config.run.batch_size, config.run.seed, accelerator.process_index,
+            accelerator.num_processes, progress.samples,
+        )  # fmt: skip
+        watch = None
+        if validation is not None:
+            watch = Watch(
+                config.validation.every,
+                config.validation.best_metric,
+                lambda weights, step: validation(pipelines.pipeline(weights), step),
+            )
+        run_steps(
+            config.run, learner, batches, make_inputs, ("loss", "noise_loss", "pose_penalty"), progress, checkpoints,
+            watch, report,
+        )  # fmt: skip
+        weights = learner.averaged_weights()
+        if accelerator.is_main_process:
+            pipelines.write(weights, progress, data)
+            report.say(f"{pipelines.folder}: the pipeline after {progress.step} of {config.run.max_steps} steps")
+        accelerator.wait_for_everyone()
+    finally:
+        report.close()
+    return pipelines.folder
+
+
+def _needs(unet: UNet) -> dict[str, bool]:
+    return {"hint": bool(unet.config.surface_hint), "uv": unet.config.pose_encoding == "iuv"}
+
+
+def check_latents(data: Data, vae: Autoencoder) -> None:
+    """Raises ValueError if cached latents were made by another autoencoder."""
+    if isinstance(data, LatentPairs) and data.autoencoder != weights_hash(vae):
+        raise ValueError(
+            f"{data.root} was made by another autoencoder ({data.autoencoder[:12]}) than model.vae "
+            f"({weights_hash(vae)[:12]}); cache the latents again with pocold data latents"
+        )
+
+
+def _check_before_start(
+    model: TransferModel, make_inputs: Inputs, data: Data, config: TrainConfig, report: Reporter
+) -> None:
+    """One forward and backward pass on real data, and a word on what will be trained."""
+    batches = training_batches(
+        data, replace(config.data, workers=0), min(2, config.run.batch_size), config.run.seed, 0, 1, 0
+    )
+    batch = next(batches)
+    factor, size = autoencoder.downsampling_factor(make_inputs.vae), tuple(batch["source_pose"].shape[-2:])
+    if any(side % factor for side in size):
+        raise ValueError(
+            f"the pictures are {size[0]}x{size[1]} (height x width), but the autoencoder needs multiples of {factor}; "
+            "set data.height and data.width to frame them"
+        )
+    inputs = make_inputs(batch, torch.Generator().manual_seed(0))
+    device = make_inputs.device
+    model.to(device)
+    losses = model(inputs, torch.Generator().manual_seed(0))
+    losses[0].backward()
+    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    model.zero_grad(set_to_none=True)
+    if without:
+        raise ValueError(f"these weights get no gradient: {', '.join(without[:3])}")
+    if not torch.isfinite(losses).all():
+        raise ValueError(f"the first loss is {losses[0].item()}: look at the data (pocold data check) or model.init")
+    counts = [sum(p.numel() for p in part.parameters()) / 1e6 for part in (model.unet, model.appearance_encoder)]
+    length = "" if not hasattr(data, "__len__") else f"{len(data)} pairs, "
+    report.say(
+        f"{length}latents {tuple(inputs['latents'].shape[1:])}, UNet {counts[0]:.1f} M and appearance encoder "
+        f"{counts[1]:.1f} M parameters, device {device}, first loss {losses[0].item():.4f}"
+    )
+
+
+class ResultPipeline:
+    """The pipeline with averaged weights: for validation, and written at the end.
+
+    Args:
+        config: of the run.
+        vae, unet, encoder: the networks; the trained ones are copied, not touched.
+        scheduler: of the pipeline.
+        folder: of the run; the pipeline is written to ``pipeline`` in it.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        vae: Autoencoder,
+        unet: UNet,
+        encoder: AppearanceEncoder,
+        scheduler: Any,
+        folder: Path,
+    ) -> None:
+        self.config, self.folder = config, folder / "pipeline"
+        self._parts = {"unet": unet.__class__.from_config(unet.config), "appearance_encoder": None}
+        self._parts["appearance_encoder"] = encoder.__class__.from_config(encoder.config)
+        self._pipeline = PoseTransferPipeline(vae, self._parts["appearance_encoder"], self._parts["unet"], scheduler)
+        self._pipeline.set_progress_bar_config(disable=True)
+
+    def pipeline(self, weights: Mapping[str, Tensor]) -> PoseTransferPipeline:
+        """The pipeline with these weights of a :class:`TransferModel`."""
+        for name, part in self._parts.items():
+            prefix = f"{name}."
+            part.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+            part.eval().to(self._pipeline.vae.device)
+        return self._pipeline
+
+    def write(self, weights: Mapping[str, Tensor], progress: Progress, data: Data) -> None:
+        """Write the pipeline folder with its model card."""
+        dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.config.run.export_precision]
+        pipeline = self.pipeline(weights)
+        parts = {name: copy.deepcopy(getattr(pipeline, name)) for name in ("vae", "appearance_encoder", "unet")}
+        for part in parts.values():
+            nn.Module.to(part, "cpu", dtype)  # ModelMixin.to warns of layers to be kept in float32 where there are none
+        PoseTransferPipeline(**parts, scheduler=pipeline.scheduler).save_pretrained(self.folder)
+        write_card(self.folder, pipeline_card(self.config, parts, progress, data))

@@ -1,0 +1,143 @@
+"""Watching a run on a fixed subset: the loss at fixed noise, metrics of drawn pictures, and a sheet to look at.
+
+Everything here is a function of the weights: the same pairs, noise and time steps each time, whatever the number of
+processes, which share the pairs among themselves.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from PIL import Image
+from torch import Tensor
+
+from pocold import images
+from pocold.data.pairs import collate
+from pocold.densepose import DensePose, encode_pose
+from pocold.evaluation import metrics
+from pocold.guidance import guidance_formula
+from pocold.losses import training_loss
+from pocold.models import autoencoder
+from pocold.models.perceptual import load_st_lpips
+from pocold.pipeline import PoseTransferPipeline
+from pocold.sampling import denoise
+from pocold.sheets import sheet_of_rows
+from pocold.training.config import TrainConfig
+from pocold.training.inputs import Inputs
+from pocold.training.loader import first_samples, open_validation_data
+
+_TIMESTEPS = 4  # at which the loss of a pair is measured, spread evenly
+_AT_ONCE = 8
+
+
+class Validation:
+    """The fixed subset of a run.
+
+    Args:
+        config: of the run.
+        accelerator: its processes.
+        folder: of the run; sheets are written to ``previews`` in it.
+        hint, uv: what the model needs of each sample.
+
+    Raises:
+        ValueError: if there is no validation data, or the best metric cannot be computed.
+    """
+
+    def __init__(self, config: TrainConfig, accelerator: Any, folder: Path, *, hint: bool, uv: bool) -> None:
+        self.config, self.accelerator, self.folder = config, accelerator, folder / "previews"
+        self.samples = first_samples(open_validation_data(config.data, hint=hint, uv=uv), config.validation.pairs)
+        self.distance: Callable[[Tensor, Tensor], Tensor] | None = None
+        try:
+            self.distance = load_st_lpips("alex").to(accelerator.device)
+        except ValueError:  # its weights are not installed
+            if config.validation.best_metric == "st_lpips":
+                raise
+
+    @torch.no_grad()
+    def __call__(self, pipeline: PoseTransferPipeline, step: int) -> tuple[dict[str, float], Image.Image | None]:
+        """Metrics, and the preview sheet in the main process."""
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        mine = list(range(rank, len(self.samples), processes))
+        rows: list[tuple[int, dict[str, float], Any]] = []
+        for start in range(0, len(mine), _AT_ONCE):
+            part = mine[start : start + _AT_ONCE]
+            rows += zip(part, *self._measure(pipeline, part), strict=True)
+        rows = sorted(gather_object(rows), key=lambda row: row[0])
+        means = {name: sum(row[1][name] for row in rows) / len(rows) for name in rows[0][1]}
+        if not self.accelerator.is_main_process:
+            return means, None
+        shown = rows[: self.config.validation.preview_pairs]
+        return means, self._sheet([(i, picture) for i, _, picture in shown], step) if shown else None
+
+    def _measure(
+        self, pipeline: PoseTransferPipeline, part: list[int]
+    ) -> tuple[list[dict[str, float]], list[Image.Image]]:
+        batch = collate([self.samples[i] for i in part])
+        device = pipeline.vae.device
+        inputs = Inputs(pipeline.vae, pipeline.unet, device)(batch)
+        drawn = self._draw(pipeline, inputs, part)
+        truth = batch["target"].to(device)
+        columns = {
+            "loss": self._losses(pipeline, inputs, part),
+            "psnr": metrics.psnr(drawn, truth),
+            "ssim": metrics.ssim_gaussian(drawn, truth),
+            "l1": metrics.l1(drawn, truth),
+        }
+        if self.distance is not None:
+            columns["st_lpips"] = self.distance(drawn, truth)
+        values = [{name: float(column[i]) for name, column in columns.items()} for i in range(len(part))]
+        return values, images.to_pil(drawn)
+
+    def _draw(self, pipeline: PoseTransferPipeline, inputs: dict[str, Tensor], part: list[int]) -> Tensor:
+        """Pictures ``(B, 3, H, W)`` in [-1, 1]."""
+        settings = self.config.validation
+        features = pipeline.appearance_encoder(inputs["source_latents"])
+        code = pipeline.unet.extract_appearance(features, fingerprint=pipeline.fingerprint())
+        weights = guidance_formula("pose_first")(settings.pose_guidance_scale, settings.appearance_guidance_scale)
+        pipeline.scheduler.set_timesteps(settings.steps, device=inputs["latents"].device)
+        shape = inputs["latents"].shape[1:]
+        pose = encode_pose(inputs["labels"], inputs.get("uv"), (shape[1], shape[2]))
+        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in part])
+        latents = denoise(
+            pipeline.unet,
+            pipeline.scheduler,
+            noise.to(inputs["latents"]),
+            pose,
+            code,
+            lambda timestep: weights,
+            hint=inputs.get("hint"),
+        )
+        return autoencoder.decode(pipeline.vae, latents).float().clamp(-1, 1)
+
+    def _losses(self, pipeline: PoseTransferPipeline, inputs: dict[str, Tensor], part: list[int]) -> Tensor:
+        """Noise loss per pair ``(B,)``: the mean over fixed time steps, both conditions kept."""
+        total = pipeline.scheduler.config.num_train_timesteps
+        losses = []
+        for row, i in enumerate(part):
+            generator = torch.Generator().manual_seed(i)
+            one: dict[str, Any] = {
+                name: value[row : row + 1].repeat_interleave(_TIMESTEPS, 0) for name, value in inputs.items()
+            }
+            timesteps = (torch.arange(_TIMESTEPS) * 2 + 1) * total // (2 * _TIMESTEPS)
+            timesteps = timesteps.to(inputs["latents"].device)
+            loss = training_loss(
+                pipeline.unet, pipeline.appearance_encoder, pipeline.scheduler, **one, penalty_weight=0.0,
+                timesteps=timesteps, generator=generator,
+            )  # fmt: skip
+            losses.append(loss.noise)
+        return torch.stack(losses)
+
+    def _sheet(self, shown: list[tuple[int, Image.Image]], step: int) -> Image.Image:
+        """Source, pose, truth and result, a row per pair."""
+        rows = []
+        for i, drawn in shown:
+            sample = self.samples[i]
+            source, truth = images.to_pil(torch.stack([sample["source"], sample["target"]]))
+            pose = DensePose(sample["target_pose"].numpy()).to_image()
+            rows.append([source, pose, truth, drawn])
+        sheet = sheet_of_rows(rows, ["source", "pose", "truth", "result"])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        images.write_png(sheet, self.folder / f"step-{step:08d}.png", {"step": step})
+        return sheet
