@@ -180,8 +180,8 @@ def test_wrong_channel_order_is_refused():
 
 
 def test_unknown_channel_order_lists_them():
-    with pytest.raises(ValueError, match="unknown channel order 'uvi': expected one of auto, iuv, vui"):
-        DensePose.from_image(Image.new("L", (4, 4)), "uvi")
+    with pytest.raises(ValueError, match="unknown channel order 'uiv': expected one of auto, iuv, ivu, vui, uvi"):
+        DensePose.from_image(Image.new("L", (4, 4)), "uiv")
 
 
 def test_colour_picture_is_refused(tmp_path):

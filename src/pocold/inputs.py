@@ -13,6 +13,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from pocold.densepose import DensePose, PoseInput, body_part_labels, resize_labels
+from pocold.formats.reading import load_pose
 from pocold.sampling import Generator
 
 
@@ -51,7 +52,7 @@ def load_poses(pose: PoseInput | Sequence[PoseInput] | None) -> list[DensePose]:
     poses = listed(pose)
     if not poses:
         raise ValueError("pose: expected a DensePose map, or several, got none")
-    return [DensePose.load(item, "pose" if len(poses) == 1 else f"pose {i}") for i, item in enumerate(poses)]
+    return [load_pose(item, "pose" if len(poses) == 1 else f"pose {i}") for i, item in enumerate(poses)]
 
 
 def token_masks(

@@ -16,9 +16,10 @@ from torch import Tensor
 from pocold import images
 from pocold.appearance import AppearanceCode
 from pocold.checkpoints import load_component, weights_fingerprint
-from pocold.densepose import DensePose, PoseInput, one_hot
+from pocold.densepose import PoseInput, one_hot
 from pocold.editing import EditedImage
 from pocold.files import atomic_folder, read_json
+from pocold.formats.reading import load_pose
 from pocold.guidance import WITH_APPEARANCE, BranchWeights, decayed, guidance_formula
 from pocold.images import Frame, FrameMode, ImageInput, MaskInput
 from pocold.inputs import check_finite, check_one_of, check_whole, listed, load_poses, starting_noise, token_masks
@@ -162,7 +163,7 @@ class PoseTransferPipeline(DiffusionPipeline):
             placed = Frame(picture.size[::-1], size, frame)
             labels = None
             if parts is not None:
-                labels = torch.from_numpy(placed.labels(DensePose.load(maps[i], "source_pose").labels))[None]
+                labels = torch.from_numpy(placed.labels(load_pose(maps[i], "source_pose").labels))[None]
             codes.append(self.encode_tensors(images.to_tensor(placed.image(picture)), labels, parts, generator))
         return codes[0] if len(codes) == 1 else AppearanceCode.union(codes)
 

@@ -1,30 +1,49 @@
 """The body of ``pocold pose``. Heavy imports stay inside, so that ``--help`` needs no torch."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from pocold.densepose import DensePose
+
+_Layout = Literal["auto", "iuv", "ivu", "vui", "uvi", "labels", "parula", "viridis"]
 
 
 def pose(
     name: Annotated[str | None, tyro.conf.Positional] = None,
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     like: Path | None = None,
-    size: str = "256x176",
+    size: str | None = None,
     sheet: Path | None = None,
+    photo: Path | None = None,
+    show: Path | None = None,
+    person: int = 1,
+    picture: str | None = None,
+    read_as: _Layout = "auto",
+    write_as: _Layout = "auto",
 ) -> None:
-    """Write the DensePose map of a named pose: NAME[:VIEW[:CROP]], such as walk:side, hips:back or wave:30:upper.
+    """Write a DensePose map: of a named pose, NAME[:VIEW[:CROP]], such as walk:side, hips:back or wave:30:upper; or of
+    a file in any format, a detectron2 dump included.
 
     Args:
-        name: The pose. An unknown name lists all.
-        output: PNG file to write: red = part 0..24, green = 255 U, blue = 255 V.
-        like: Another DensePose map: the pose is drawn with the height, position and build of the person seen there.
-        size: HEIGHTxWIDTH; with --like the other map's size is taken.
+        name: The pose, or the file to convert: .png .jpg .webp .npy .npz .pkl .pth. An unknown pose lists all.
+        output: File to write: .png (red = part 0..24, green = 255 U, blue = 255 V), .npz, .npy, or .pkl (a dump). For a
+            dump also a folder: then all its pictures are converted, to STEM.iuv.png.
+        like: Another DensePose map: a named pose is drawn with the height, position and build of the person seen there.
+        size: HEIGHTxWIDTH of the map; 256x176 for a named pose. With --like the other map's size is taken. Of a dump,
+            the size of the photo, if that is lost.
         sheet: Instead, draw the whole library of poses into this PNG file.
+        photo: What the map belongs to: the photo that a dump was made from (or the folder of them all), that colours
+            were drawn over, or that --show draws over.
+        show: Draw the map in colours into this PNG file, over the photo if there is one.
+        person: Which person of a dump's picture, the largest first.
+        picture: Which picture of a dump, by its file name.
+        read_as: What the channels of the file hold; auto looks. Colours of a visualiser over a photo must be told.
+        write_as: What the channels of a written .png hold.
     """
-    from pocold.densepose import DensePose
-    from pocold.people.camera import parse_size
-    from pocold.people.poses import parse_pose
+    from pocold.people.poses import POSES, parse_pose
 
     if sheet is not None:
         from pocold.people.sheets import write_pose_sheet
@@ -33,14 +52,77 @@ def pose(
         return
     if name is None:
         raise ValueError("expected the name of a pose, such as walk:side, or --sheet FILE to see them all")
-    named = parse_pose(name)
-    if output is None:
+    is_file = name.partition(":")[0] not in POSES and _looks_like_file(name)
+    if not is_file:
+        named = parse_pose(name)
+        for option, given in (("--person", person != 1), ("--picture", picture), ("--read-as", read_as != "auto")):
+            if given:
+                raise ValueError(f"{option} is for files, {name} is a named pose")
+    elif like is not None:
+        raise ValueError(f"--like fits a named pose to a person; {name} is a file")
+    if output is None and show is None:
         raise ValueError("expected a file to write, such as -o pose.png")
-    if like is not None:
+    if is_file and output is not None and output.is_dir():
+        _convert_all(Path(name), output, photo, show, person)
+        return
+    from pocold.formats.reading import read_pose
+    from pocold.formats.writing import check_writable, write_pose
+    from pocold.people.camera import parse_size
+
+    if output is not None:
+        check_writable(output, write_as)
+    if is_file:
+        asked = None if size is None else parse_size(size)
+        drawn = read_pose(name, read_as, person=person, picture=picture, photo=photo, size=asked)
+    elif like is not None:
+        from pocold.coverage import warn_if_missing
         from pocold.people.fitting import fit_pose
 
-        fit_pose(named, DensePose.read(like)).write(output)
-        return
-    from pocold.people.posing import draw_densepose
+        reference = read_pose(like)
+        drawn = fit_pose(named, reference)
+        warn_if_missing(reference, drawn)
+    else:
+        from pocold.people.posing import draw_densepose
 
-    draw_densepose(named.pose, named.view, named.crop, parse_size(size)).write(output)
+        drawn = draw_densepose(named.pose, named.view, named.crop, parse_size(size or "256x176"))
+    if show is not None:
+        _show(drawn, photo, show)
+    if output is not None:
+        write_pose(drawn, output, write_as, photo="" if photo is None else str(photo))
+
+
+def _looks_like_file(name: str) -> bool:
+    from pocold.formats.reading import ENDINGS
+
+    return Path(name).suffix.lower() in ENDINGS or Path(name).is_file()
+
+
+def _show(pose: "DensePose", photo: Path | None, path: Path) -> None:
+    from pocold.files import atomic_write
+    from pocold.images import load_image
+
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"--show: expected a file name ending in .png, got {path.name}")
+    drawn = pose.to_image() if photo is None else pose.over(load_image(photo, "photo"))
+    with atomic_write(path) as temporary:
+        drawn.save(temporary, format="PNG")
+
+
+def _convert_all(dump: Path, folder: Path, photos: Path | None, show: Path | None, person: int) -> None:
+    """All pictures of a dump into a folder; those without a person are counted."""
+    from pocold.formats.reading import is_dump, read_people
+
+    if not is_dump(dump):
+        raise ValueError(f"{folder} is a folder: name the file to write; only all pictures of a dump go into a folder")
+    if show is not None:
+        raise ValueError("--show draws one picture; choose it with --picture and name a file to write")
+    if photos is not None and not photos.is_dir():
+        raise ValueError(f"--photo: expected the folder of the dump's photos, got {photos}")
+    written, empty = 0, []
+    for dumped, pose in read_people(dump, photos, person):
+        if pose is None:
+            empty.append(dumped.name)
+            continue
+        pose.write(folder / f"{Path(dumped.name).stem}.iuv.png")
+        written += 1
+    print(f"{folder}: {written} maps" + (f"; nobody was found in {', '.join(empty)}" if empty else ""))
