@@ -80,13 +80,13 @@ def _surfaces(pose: DensePose, name: str) -> np.ndarray:
     return (counts + counts[MIRRORED_LABEL] * different) / counts.sum()
 
 
-def warn_if_missing(source: DensePose, target: DensePose, stacklevel: int = 2) -> None:
+def warn_if_missing(source: DensePose, target: DensePose, stacklevel: int = 1) -> None:
     """Warn, in one sentence with numbers, if the source shows too little of what the target needs.
 
     Args:
         source: the map of the photograph that the appearance comes from.
         target: the pose asked for.
-        stacklevel: see :func:`warnings.warn`.
+        stacklevel: 1 blames the caller, 2 the caller's caller.
 
     Warns:
         CoverageWarning: see :meth:`Coverage.warning`.

@@ -101,13 +101,15 @@ def read_people(
         person: which one, the largest first, from 1.
 
     Raises:
-        ValueError: as :func:`read_pose`; or if two pictures have one name.
+        ValueError: as :func:`read_pose`; or if two pictures have one name (without its ending).
     """
     pictures = read_dump(path)
-    names = [picture.name for picture in pictures]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    stems = [Path(picture.name).stem for picture in pictures]
+    twice = next((stem for stem in stems if stems.count(stem) > 1 or not stem), None)
     if twice is not None:
-        raise ValueError(f"{path} holds several pictures called {twice}; convert them one by one, by their whole names")
+        raise ValueError(
+            f"{path} holds several pictures called {twice!r}, or one without a name; convert one at a time"
+        )
     for dumped in pictures:
         photo = None if photos is None else photos / dumped.name
         yield dumped, paste_person(dumped, path, person=person, photo=photo) if dumped.people else None

@@ -120,8 +120,11 @@ def _storage(content: bytes) -> Any:
 def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_other: Any) -> torch.Tensor:
     if not isinstance(storage, torch.storage.TypedStorage):
         raise pickle.UnpicklingError("a tensor must be made of a storage")
-    # torch checks that the tensor stays inside its storage
-    return torch._utils._rebuild_tensor_v2(storage, offset, size, stride, False, OrderedDict())
+    content, length = storage._untyped_storage, storage._untyped_storage.nbytes() // storage.dtype.itemsize
+    reach = offset + sum((side - 1) * step for side, step in zip(size, stride, strict=True)) + 1
+    if min((offset, *size, *stride)) < 0 or (0 not in size and reach > length):  # torch would enlarge the storage
+        raise pickle.UnpicklingError(f"a tensor of {tuple(size)} does not fit its storage of {length} numbers")
+    return torch.empty(0, dtype=storage.dtype).set_(content, offset, size, stride)
 
 
 def _stand_ins() -> dict[str, Any]:
@@ -134,6 +137,7 @@ def _stand_ins() -> dict[str, Any]:
         names[f"{core}.multiarray.scalar"] = _Call(_scalar)
         names[f"{core}.numeric._frombuffer"] = _Call(Array._from_buffer)
     names["_codecs.encode"] = _Call(_encode)
+    names["builtins.bytes"] = names["__builtin__.bytes"] = _Call(lambda: b"")  # so protocol 2 writes b""
     return names
 
 

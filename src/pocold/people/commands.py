@@ -1,11 +1,14 @@
 """The body of ``pocold pose``. Heavy imports stay inside, so that ``--help`` needs no torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from pocold.densepose import DensePose
 
 _Layout = Literal["auto", "iuv", "ivu", "vui", "uvi", "labels", "parula", "viridis"]
@@ -43,8 +46,6 @@ def pose(
         read_as: What the channels of the file hold; auto looks. Colours of a visualiser over a photo must be told.
         write_as: What the channels of a written .png hold.
     """
-    from pocold.people.poses import POSES, parse_pose
-
     if sheet is not None:
         from pocold.people.sheets import write_pose_sheet
 
@@ -52,70 +53,94 @@ def pose(
         return
     if name is None:
         raise ValueError("expected the name of a pose, such as walk:side, or --sheet FILE to see them all")
-    is_file = name.partition(":")[0] not in POSES and _looks_like_file(name)
-    if not is_file:
-        named = parse_pose(name)
-        for option, given in (("--person", person != 1), ("--picture", picture), ("--read-as", read_as != "auto")):
-            if given:
-                raise ValueError(f"{option} is for files, {name} is a named pose")
-    elif like is not None:
-        raise ValueError(f"--like fits a named pose to a person; {name} is a file")
-    if output is None and show is None:
-        raise ValueError("expected a file to write, such as -o pose.png")
+    is_file = _is_file(name)
+    file_options = {"--person": person != 1, "--picture": picture is not None, "--read-as": read_as != "auto"}
+    one_map_options = {"--size": size, "--picture": picture, "--show": show, "--write-as": write_as != "auto"}
     if is_file and output is not None and output.is_dir():
-        _convert_all(Path(name), output, photo, show, person)
+        _refuse(one_map_options | {"--read-as": read_as != "auto", "--like": like}, "is not for a whole dump")
+        _convert_all(Path(name), output, photo, person)
         return
     from pocold.formats.reading import read_pose
     from pocold.formats.writing import check_writable, write_pose
+    from pocold.images import load_image
     from pocold.people.camera import parse_size
 
+    photograph = None if photo is None else load_image(photo, "--photo")
+    if is_file:
+        _refuse({"--like": like}, f"fits a named pose to a person; {name} is a file")
+        asked = None if size is None else parse_size(size)
+        drawn = read_pose(name, read_as, person=person, picture=picture, photo=photograph, size=asked)
+    else:
+        _refuse(file_options, f"is for files; {name} is a named pose")
+        drawn = _draw(name, size, like)
+    if output is None and show is None:
+        raise ValueError("expected a file to write, such as -o pose.png")
     if output is not None:
         check_writable(output, write_as)
-    if is_file:
-        asked = None if size is None else parse_size(size)
-        drawn = read_pose(name, read_as, person=person, picture=picture, photo=photo, size=asked)
-    elif like is not None:
-        from pocold.coverage import warn_if_missing
-        from pocold.people.fitting import fit_pose
-
-        reference = read_pose(like)
-        drawn = fit_pose(named, reference)
-        warn_if_missing(reference, drawn)
-    else:
-        from pocold.people.posing import draw_densepose
-
-        drawn = draw_densepose(named.pose, named.view, named.crop, parse_size(size or "256x176"))
+    if photograph is not None and photograph.size[::-1] != drawn.size:
+        (height, width), (wide, high) = drawn.size, photograph.size
+        raise ValueError(
+            f"--photo: expected one of the map's size {height}x{width} (height x width), got {high}x{wide}"
+        )
     if show is not None:
-        _show(drawn, photo, show)
+        _show(drawn, photograph, show)
     if output is not None:
         write_pose(drawn, output, write_as, photo="" if photo is None else str(photo))
 
 
-def _looks_like_file(name: str) -> bool:
-    from pocold.formats.reading import ENDINGS
+def _refuse(options: Mapping[str, object], reason: str) -> None:
+    """Raise a ValueError if any of these options was given."""
+    for option, given in options.items():
+        if given:
+            raise ValueError(f"{option} {reason}")
 
+
+def _draw(name: str, size: str | None, like: Path | None) -> "DensePose":
+    """The map of a named pose."""
+    from pocold.people.camera import parse_size
+    from pocold.people.poses import parse_pose
+
+    named = parse_pose(name)
+    if like is not None:
+        from pocold.coverage import warn_if_missing
+        from pocold.formats.reading import read_pose
+        from pocold.people.fitting import fit_pose
+
+        reference = read_pose(like)
+        fitted = fit_pose(named, reference)
+        warn_if_missing(reference, fitted)
+        return fitted
+    from pocold.people.posing import draw_densepose
+
+    return draw_densepose(named.pose, named.view, named.crop, parse_size(size or "256x176"))
+
+
+def _is_file(name: str) -> bool:
+    """Whether a file is meant: poses come first, whatever lies in the folder."""
+    from pocold.formats.reading import ENDINGS
+    from pocold.people.poses import POSES
+
+    if name.strip().lower().partition(":")[0] in POSES:
+        return False
     return Path(name).suffix.lower() in ENDINGS or Path(name).is_file()
 
 
-def _show(pose: "DensePose", photo: Path | None, path: Path) -> None:
+def _show(pose: "DensePose", photo: "Image.Image | None", path: Path) -> None:
     from pocold.files import atomic_write
-    from pocold.images import load_image
 
     if path.suffix.lower() != ".png":
         raise ValueError(f"--show: expected a file name ending in .png, got {path.name}")
-    drawn = pose.to_image() if photo is None else pose.over(load_image(photo, "photo"))
+    drawn = pose.to_image() if photo is None else pose.over(photo)
     with atomic_write(path) as temporary:
         drawn.save(temporary, format="PNG")
 
 
-def _convert_all(dump: Path, folder: Path, photos: Path | None, show: Path | None, person: int) -> None:
+def _convert_all(dump: Path, folder: Path, photos: Path | None, person: int) -> None:
     """All pictures of a dump into a folder; those without a person are counted."""
     from pocold.formats.reading import is_dump, read_people
 
     if not is_dump(dump):
         raise ValueError(f"{folder} is a folder: name the file to write; only all pictures of a dump go into a folder")
-    if show is not None:
-        raise ValueError("--show draws one picture; choose it with --picture and name a file to write")
     if photos is not None and not photos.is_dir():
         raise ValueError(f"--photo: expected the folder of the dump's photos, got {photos}")
     written, empty = 0, []
