@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pocold.densepose import DensePose
+from pocold.formats.writing import write_pose
 from pocold.framing import PersonFrame, person_box
 from pocold.people.poses import POSES
 from pocold.people.posing import draw_densepose
@@ -189,3 +191,20 @@ def test_boxes_need_an_area(box):
 def test_boxes_beside_the_photo_are_refused(box):
     with pytest.raises(ValueError, match="lies beside a photo of"):
         PersonFrame((100, 80), box, (60, 30))
+
+
+def test_a_person_in_a_large_photo_from_end_to_end(tmp_path, toy):
+    """As docs/densepose.md tells it; the pose comes from a file of another format."""
+    source = np.zeros((200, 300), np.uint8)
+    source[30:158, 180:268] = draw_densepose(POSES["stand"], 0, "full", (128, 88)).labels
+    frame = PersonFrame.around(source, size=(64, 48))
+    write_pose(DensePose(frame.labels(source)), tmp_path / "target.npz")
+    photo = noise(200, 300)
+    picture = toy(frame.image(photo), tmp_path / "target.npz", num_inference_steps=2).images[0]
+    whole = frame.paste(picture, photo)
+    assert whole.size == photo.size
+    top, left, bottom, right = frame.box
+    changed = np.argwhere((pixels(whole) != pixels(photo)).any(-1))
+    assert (changed.min(0) >= [top, left]).all()
+    assert (changed.max(0) < [bottom, right]).all()
+    assert len(changed) > 0.9 * (bottom - top) * (right - left)

@@ -7,10 +7,10 @@ import numpy as np
 
 from pocold.densepose import BODY_PARTS, LABEL_NAMES, MIRRORED_LABEL, NUM_LABELS, DensePose
 
-MUCH = 0.4  # share of the target's body from which on it is worth a warning; front to side is 0.35
-_ENOUGH = (
-    0.25  # a surface is shown if its share of the source's body is at least this part of its share of the target's
-)
+# Share of the target's body from which on it is worth a warning; from front to side it is 0.35.
+MUCH = 0.4
+# A surface is shown if its share of the source's body is at least this part of its share of the target's.
+_ENOUGH = 0.25
 _GROUPS = ("head", "torso", "upper_arms", "lower_arms", "hands", "upper_legs", "lower_legs", "feet")
 
 

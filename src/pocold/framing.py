@@ -17,10 +17,9 @@ Legend: H W photo size, h w model size.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from PIL import Image
 
-from pocold.images import Frame, paste_back, to_pil, to_tensor
+from pocold.images import Frame
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right; the last two are one beyond the last pixel
 
@@ -125,14 +124,15 @@ class PersonFrame:
             feather = min(bottom - top, right - left) // 50
         if feather < 0:
             raise ValueError(f"feather must be at least 0, got {feather}")
+        share = np.minimum(
+            _inside(top, bottom, self.photo[0], feather)[:, None], _inside(left, right, self.photo[1], feather)
+        )
+        corner = max(0, left), max(0, top)
+        whole = result.resize((right - left, bottom - top), Image.Resampling.LANCZOS)
+        x, y = corner[0] - left, corner[1] - top
+        visible = whole.crop((x, y, x + share.shape[1], y + share.shape[0]))
         pasted = photo.copy()
-        pasted.paste(result.resize((right - left, bottom - top), Image.Resampling.LANCZOS), (left, top))
-        # the box and, where the photo goes on, one pixel around it, from which the seam is measured
-        seam = max(0, left - 1), max(0, top - 1), min(self.photo[1], right + 1), min(self.photo[0], bottom + 1)
-        mask = torch.zeros(1, 1, seam[3] - seam[1], seam[2] - seam[0], dtype=torch.bool)
-        mask[..., max(0, top) - seam[1] : bottom - seam[1], max(0, left) - seam[0] : right - seam[0]] = True
-        blended = paste_back(to_tensor(pasted.crop(seam)), to_tensor(photo.crop(seam)), mask, feather)
-        pasted.paste(to_pil(blended)[0], seam[:2])
+        pasted.paste(visible, corner, Image.fromarray(np.round(share * 255).astype(np.uint8)))
         return pasted
 
     @property
@@ -157,3 +157,16 @@ def _placed(low: int, high: int, length: int, limit: int) -> int:
     if length >= limit:
         return min(0, max(start, limit - length))
     return min(max(start, 0), limit - length)
+
+
+def _inside(low: int, high: int, limit: int, feather: int) -> np.ndarray:
+    """For the pixels that low..high and 0..limit share: from nearly 0 to 1 at ``feather`` pixels from either end of the
+    first, except where that end is also one of the second.
+    """
+    positions = np.arange(max(0, low), min(limit, high))
+    distance = np.full(len(positions), feather + 1)
+    if low > 0:
+        distance = np.minimum(distance, positions - low + 1)
+    if high < limit:
+        distance = np.minimum(distance, high - positions)
+    return distance / (feather + 1)

@@ -1,10 +1,8 @@
 """``pocold pose`` with files: conversion, the person of a dump, the picture with the map over the photo."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from dump_fixtures import detectron2, entry, someone, write, write_street
 from PIL import Image
 
 from pocold.cli import main
@@ -12,9 +10,6 @@ from pocold.densepose import DensePose
 from pocold.formats.reading import read_pose
 from pocold.people.poses import POSES
 from pocold.people.posing import draw_densepose
-
-sys.path.append(str(Path(__file__).parent.parent / "formats"))
-from dump_fixtures import detectron2, entry, someone, write, write_street
 
 pytestmark = pytest.mark.filterwarnings("always::UserWarning")  # as outside of pytest
 
