@@ -147,13 +147,14 @@ def test_uv_of_an_empty_map_survive_a_file(tmp_path):
 def foreign_iuv(order):
     """(labels, U, V as bytes, RGB picture without any notes) in the given channel order."""
     labels, (u, v) = every_label(), np.round(random_uv() * 255).astype(np.uint8)
-    channels = {"iuv": [labels, u, v], "vui": [v, u, labels]}[order]
-    return labels, u, v, Image.fromarray(np.stack(channels, axis=-1))
+    channels = {"i": labels, "u": u, "v": v}
+    return labels, u, v, Image.fromarray(np.stack([channels[name] for name in order], axis=-1))
 
 
-@pytest.mark.parametrize("order", ["iuv", "vui"])
-@pytest.mark.parametrize("asked", ["auto", "given"])
-def test_both_channel_orders_are_understood(tmp_path, order, asked):
+@pytest.mark.parametrize(
+    ("order", "asked"), [(o, "given") for o in ("iuv", "vui", "ivu", "uvi")] + [("iuv", "auto"), ("vui", "auto")]
+)
+def test_all_channel_orders_are_understood(tmp_path, order, asked):
     labels, u, v, picture = foreign_iuv(order)
     picture.save(tmp_path / "pose.png")
     pose = DensePose.read(tmp_path / "pose.png", "auto" if asked == "auto" else order)
@@ -168,6 +169,16 @@ def test_ambiguous_channel_order_asks(tmp_path):
         DensePose.read(tmp_path / "pose.png")
 
 
+@pytest.mark.parametrize("order", ["iuv", "vui"])
+def test_labels_are_where_the_whole_body_is(order):
+    """Two channels lie in 0..24, but U and V are 0 on some of the body, where labels are not."""
+    labels = every_label()
+    small = (np.random.default_rng(3).integers(0, 25, labels.shape) * (labels > 0)).astype(np.uint8)
+    channels = {"i": labels, "u": np.zeros_like(labels), "v": small}
+    picture = Image.fromarray(np.stack([channels[name] for name in order], axis=-1))
+    assert same(DensePose.from_image(picture), labels)
+
+
 @pytest.mark.parametrize(("order", "channel"), [("iuv", 0), ("vui", 2)])
 def test_ambiguous_channel_order_can_be_given(order, channel):
     values = np.stack([every_label(), every_label(), every_label(seed=4)], axis=-1)
@@ -180,8 +191,8 @@ def test_wrong_channel_order_is_refused():
 
 
 def test_unknown_channel_order_lists_them():
-    with pytest.raises(ValueError, match="unknown channel order 'uvi': expected one of auto, iuv, vui"):
-        DensePose.from_image(Image.new("L", (4, 4)), "uvi")
+    with pytest.raises(ValueError, match="unknown channel order 'uiv': expected one of auto, iuv, ivu, vui, uvi"):
+        DensePose.from_image(Image.new("L", (4, 4)), "uiv")
 
 
 def test_colour_picture_is_refused(tmp_path):
@@ -510,3 +521,19 @@ def test_one_hot_comes_in_the_dtype_asked_for():
     pose = one_hot(torch.zeros(1, 4, 4, dtype=torch.uint8), (4, 4), torch.bfloat16)
     assert pose.dtype == torch.bfloat16
     assert pose.is_contiguous()
+
+
+def test_a_map_over_its_photo():
+    labels = np.array([[0, 2], [24, 0]])
+    photo = np.array([[[10, 20, 60], [90, 90, 90]], [[0, 0, 0], [255, 255, 255]]], np.uint8)
+    shown = np.asarray(DensePose(labels).over(Image.fromarray(photo))).astype(float)
+    colours = np.asarray(DensePose(labels).to_image())
+    assert shown[0, 0].tolist() == [30, 30, 30]
+    assert shown[1, 1].tolist() == [255, 255, 255]
+    np.testing.assert_allclose(shown[0, 1], 0.35 * 90 + 0.65 * colours[0, 1], atol=1)
+    np.testing.assert_allclose(shown[1, 0], 0.65 * colours[1, 0], atol=1)
+
+
+def test_a_photo_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"the photo is 4x3 \(height x width\), its map 10x10"):
+        DensePose(every_label()).over(Image.new("RGB", (3, 4)))

@@ -1,6 +1,7 @@
 """The ``pocold`` command. Heavy imports stay inside the command functions, so that ``--help`` needs no torch."""
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -73,8 +74,25 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """Our own warnings in one line, as errors are; those of other packages as ever."""
+    if category.__module__.startswith("pocold."):
+        print(f"pocold: warning: {message}", file=sys.stderr)
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno, line), end="", file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``pocold``; a user's mistake ends in one line on stderr and exit code 2."""
+    # put back at the end: tests, and whoever else calls this, have their own
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if arguments[:1] and arguments[0] in CONFIGURED and arguments[1:2] not in (["--help"], ["-h"]):

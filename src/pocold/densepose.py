@@ -5,7 +5,8 @@ Legend: H W picture or latent size, B batch, P = 25 labels (0 background, 1..24 
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -64,7 +65,8 @@ BODY_PARTS: dict[str, frozenset[int]] = {
 PoseEncoding = Literal["labels", "iuv"]
 POSE_CHANNELS: dict[str, int] = {"labels": NUM_LABELS, "iuv": NUM_LABELS + 2}
 
-ChannelOrder = Literal["auto", "iuv", "vui"]
+# Of an RGB file, red first: I the label, U and V the coordinates.
+ChannelOrder = Literal["auto", "iuv", "ivu", "vui", "uvi"]
 CHANNEL_ORDER_KEY = "pocold:channels"  # text chunk of the PNG files that this module writes
 
 
@@ -147,28 +149,19 @@ class DensePose:
 
         Understood are label maps (one 8-bit channel, or three equal ones) and IUV maps (three channels, U and V as
         0..255). Tools disagree on where I is: detectron2-style arrays written through OpenCV have it in the blue
-        channel (``vui`` in RGB order), this class writes it into the red one (``iuv``).
+        channel (``vui`` in RGB order), this class writes it into the red one (``iuv``). ``pocold.formats`` reads more.
 
         Args:
             path: a lossless picture file, such as PNG.
-            channels: order of an RGB file; ``auto`` takes the channel whose values all lie in 0..24.
+            channels: order of an RGB file; ``auto`` takes the outer channel that can hold the labels: all values lie in
+                0..24, and are 0 only where all channels are. Which of the others is U cannot be told: it says ``iuv``
+                or ``vui``.
 
         Raises:
             ValueError: if the file is missing or unreadable, is a colour picture, or its order cannot be told.
         """
-        path = Path(path)
-        try:
-            with Image.open(path) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise ValueError(f"{picture.width}x{picture.height} is more than {MAX_PIXELS // 10**6} megapixels")
-                picture.load()
-                return cls.from_image(picture, channels)
-        except FileNotFoundError:
-            raise ValueError(f"no such DensePose file: {path}") from None
-        except PICTURE_ERRORS as error:
-            raise ValueError(f"{path} cannot be read as a DensePose picture: {error}") from error
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        with open_map(path) as picture:
+            return cls.from_image(picture, channels)
 
     @classmethod
     def from_image(cls, picture: Image.Image, channels: ChannelOrder = "auto") -> "DensePose":
@@ -190,11 +183,27 @@ class DensePose:
             values = values[..., 0]
         if values.ndim == 2:
             return cls(values)
+        return cls.from_channels(values, channels, picture.info.get(CHANNEL_ORDER_KEY))
+
+    @classmethod
+    def from_channels(
+        cls, values: np.ndarray, channels: ChannelOrder = "auto", written_order: str | None = None
+    ) -> "DensePose":
+        """A map from an array ``(H, W, 3)`` of label, U and V: floats with U, V in [0, 1], or whole numbers 0..255.
+
+        Args:
+            values: the array.
+            channels: their order; see :meth:`read`.
+            written_order: what the file itself says of it.
+
+        Raises:
+            ValueError: if the order cannot be told, or the values are no map.
+        """
         if channels == "auto":
-            channels = _detect_channel_order(values, picture.info.get(CHANNEL_ORDER_KEY))
-        if channels == "vui":
-            values = values[..., ::-1]
-        return cls(values[..., 0], values[..., 1:].transpose(2, 0, 1).astype(np.float32) / 255)
+            channels = _detect_channel_order(values, written_order)
+        label, *uv = (values[..., channels.index(name)] for name in "iuv")
+        scale = 1 if values.dtype.kind == "f" else 255
+        return cls(label, np.stack(uv).astype(np.float32) / scale)
 
     @classmethod
     def load(cls, pose: "PoseInput", name: str = "pose") -> "DensePose":
@@ -259,25 +268,72 @@ class DensePose:
         """An RGB picture of the labels for people to look at; not readable back."""
         return Image.fromarray(_palette()[self.labels])
 
+    def over(self, photo: Image.Image) -> Image.Image:
+        """The coloured labels over the grey of an RGB photo: a shifted or mirrored map shows at once.
+
+        Raises:
+            ValueError: if the photo has another size than the map.
+        """
+        if photo.size != self.size[::-1]:
+            width, height = photo.size
+            raise ValueError(f"the photo is {height}x{width} (height x width), its map {self.size[0]}x{self.size[1]}")
+        colours = np.asarray(self.to_image(), dtype=np.float32)
+        grey = np.repeat(np.asarray(photo).mean(-1, keepdims=True), 3, -1)
+        blended = np.where(self.labels[..., None] > 0, 0.35 * grey + 0.65 * colours, grey)
+        return Image.fromarray(blended.astype(np.uint8))
+
 
 PoseInput = DensePose | str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 
 
+class ColourPictureError(ValueError):
+    """A picture of three channels none of which holds labels."""
+
+
+@contextmanager
+def open_map(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """A picture file that should hold a map, decoded; every error inside the block becomes a ValueError with the path.
+
+    Raises:
+        ValueError: if the file is missing, too large or no picture.
+    """
+    path = Path(path)
+    try:
+        with Image.open(path) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(f"{picture.width}x{picture.height} is more than {MAX_PIXELS // 10**6} megapixels")
+            picture.load()
+            yield picture
+    except FileNotFoundError:
+        raise ValueError(f"no such DensePose file: {path}") from None
+    except PICTURE_ERRORS as error:
+        raise ValueError(f"{path} cannot be read as a DensePose picture: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
 def _detect_channel_order(values: np.ndarray, written_order: str | None) -> Literal["iuv", "vui"]:
-    """Which of the outer channels is I: the only one with values in 0..24, unless the file says so itself."""
+    """Which of the outer channels is I, unless the file says so itself: the only one that can be."""
     if written_order == "iuv":
         return "iuv"
-    first_fits, last_fits = bool(values[..., 0].max() < NUM_LABELS), bool(values[..., 2].max() < NUM_LABELS)
-    if first_fits and last_fits:
-        raise ValueError(
-            "both the first and the last channel could hold the labels; say which with channels='iuv' or 'vui'"
-        )
-    if not first_fits and not last_fits:
-        raise ValueError(
+    first, last = values[..., 0], values[..., 2]
+    fits = [
+        bool(outer.min() >= 0 and outer.max() < NUM_LABELS and (outer == np.round(outer)).all())
+        for outer in (first, last)
+    ]
+    if all(fits):  # U and V are 0 on the background, but also on the body: labels are not
+        body = values.any(-1)
+        fits = [not (body & (outer == 0)).any() for outer in (first, last)]
+        if fits[0] == fits[1]:
+            raise ValueError(
+                "both the first and the last channel could hold the labels; say which with channels='iuv' or 'vui'"
+            )
+    if not any(fits):
+        raise ColourPictureError(
             "expected a DensePose map, but neither the first nor the last channel lies in 0..24 "
-            f"(they reach {values[..., 0].max()} and {values[..., 2].max()}); this looks like a colour picture"
+            f"(they reach {first.max():g} and {last.max():g}); this looks like a colour picture"
         )
-    return "iuv" if first_fits else "vui"
+    return "iuv" if fits[0] else "vui"
 
 
 def _palette() -> np.ndarray:

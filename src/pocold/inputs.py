@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from pocold import images
 from pocold.densepose import DensePose, PoseInput, body_part_labels, require_uv, resize_labels
+from pocold.formats.reading import load_pose
 from pocold.images import Frame, FrameMode, ImageInput
 from pocold.models import autoencoder
 from pocold.sampling import Generator
@@ -61,7 +61,7 @@ def load_poses(pose: PoseInput | Sequence[PoseInput] | None) -> list[DensePose]:
     poses = listed(pose)
     if not poses:
         raise ValueError("pose: expected a DensePose map, or several, got none")
-    return [DensePose.load(item, name) for item, name in zip(poses, numbered("pose", len(poses)), strict=True)]
+    return [load_pose(item, name) for item, name in zip(poses, numbered("pose", len(poses)), strict=True)]
 
 
 def picture_size(height: int | None, width: int | None, default: tuple[int, int], factor: int) -> tuple[int, int]:
@@ -141,7 +141,7 @@ def load_photographs(
         frame = Frame(size, size_for(size), mode)
         labels = uv = None
         if purpose is not None:
-            labels, uv = frame_maps([DensePose.load(poses[i], pose_name)], [frame], [pose_name], uv_for)
+            labels, uv = frame_maps([load_pose(poses[i], pose_name)], [frame], [pose_name], uv_for)
         yield images.to_tensor(frame.image(picture)), labels, uv
 
 
@@ -166,7 +166,7 @@ def photographed(
 
 
 def surface_hint(
-    vae: AutoencoderKL, surfaces: Sequence[Surface], labels: Tensor, uv: Tensor, device: torch.device
+    vae: autoencoder.Autoencoder, surfaces: Sequence[Surface], labels: Tensor, uv: Tensor, device: torch.device
 ) -> Tensor:
     """The hint for B poses.
 

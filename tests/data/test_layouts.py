@@ -16,6 +16,7 @@ from pocold.data.market1501 import person_of as market_person
 from pocold.data.opening import detect_layout, open_data, open_splits
 from pocold.data.pairs import PairedTransform, collate
 from pocold.data.pictures import Maps, open_lmdb
+from pocold.densepose import NUM_LABELS
 
 
 def named(dataset) -> set[tuple[str, str]]:
@@ -86,7 +87,7 @@ def test_maps_with_the_label_last_need_no_telling(tmp_path, people):
     tree = TREES["deepfashion_flat"](tmp_path / "data", people)
     name = min(tree.pairs("train"))[0]
     labels = people[0][0].pose.labels
-    iuv = np.stack([labels, labels // 2, labels // 3], -1)
+    iuv = np.stack([labels, labels // 2, np.where(labels > 0, NUM_LABELS - labels, 0).astype(np.uint8)], -1)
     write(tree.poses[name], png(np.ascontiguousarray(iuv[..., ::-1])))
     found = next(s for s in tree.open("train") if s["source_name"] == name)
     assert np.array_equal(found["source_pose"].numpy(), labels)

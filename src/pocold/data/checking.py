@@ -157,11 +157,7 @@ def write_sheet(report: DataReport, path: str | os.PathLike[str]) -> None:
 
 
 def _tiles(view: View) -> list[np.ndarray]:
-    """The photo and, blended over its grey, the labels in colours: a shifted or mirrored map shows at once."""
+    """The photo, and the map over it."""
     frame = Frame(view.size, _TILE)
-    photo = np.asarray(frame.image(view.photo))
-    labels = DensePose(frame.labels(view.labels))
-    colours = np.asarray(labels.to_image(), dtype=np.float32)
-    grey = np.repeat(photo.mean(-1, keepdims=True), 3, -1)
-    blended = np.where(labels.labels[..., None] > 0, 0.35 * grey + 0.65 * colours, grey)
-    return [photo, blended.astype(np.uint8)]
+    photo = frame.image(view.photo)
+    return [np.asarray(photo), np.asarray(DensePose(frame.labels(view.labels)).over(photo))]

@@ -179,8 +179,8 @@ class BadSteps:
         if self.in_a_row >= self.limit:
             raise ValueError(
                 f"stopped at step {progress.step}: the loss or its gradient was NaN or infinite {self.in_a_row} times "
-                "in a row, and these steps were skipped; lower optimizer.learning_rate, take run.precision bf16 or fp32 "
-                "instead of fp16, or look at the data (pocold data check). The last checkpoint is from before"
+                "in a row, and these steps were skipped; lower optimizer.learning_rate, take run.precision bf16 or "
+                "fp32 instead of fp16, or look at the data (pocold data check). The last checkpoint is from before"
             )
 
 
