@@ -132,7 +132,7 @@ def test_u_and_v_are_zero_in_the_background():
 
 
 @torch.no_grad()
-def test_branches_without_appearance_get_no_hint(models):
+def test_branches_without_appearance_or_without_pose_get_no_hint(models):
     unet, data = models["unet"], inputs()
     code = unet.extract_appearance(models["appearance_encoder"](data["latents"]), fingerprint=torch.zeros(1))
     pose, hint, none = data["pose"], data["hint"], torch.zeros_like(data["pose"])
@@ -140,7 +140,7 @@ def test_branches_without_appearance_get_no_hint(models):
     expected = {
         "unconditional": unet(data["latents"], 500, none),
         "pose": unet(data["latents"], 500, pose),
-        "appearance": unet(data["latents"], 500, none, code, hint=hint),
+        "appearance": unet(data["latents"], 500, none, code),  # the hint shows the pose, too
         "full": unet(data["latents"], 500, pose, code, hint=hint),
     }
     for branch, output in expected.items():
