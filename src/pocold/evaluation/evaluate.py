@@ -118,7 +118,7 @@ def evaluate(
                 # everything that can be wrong is told before the first picture is drawn
                 tools = load_instruments(protocol, size, config.weights, config.without, device, estimator)
                 if any(name in tools.names for name in tools.extractors):
-                    real_pictures = _open_real(real, config.real_limit)
+                    real_pictures = _open_real(real, config.real_limit, len(selection.pairs))
                 folder.mkdir(parents=True, exist_ok=True)
                 out.mkdir(parents=True, exist_ok=True)
                 hold_settings(folder, settings)
@@ -180,8 +180,12 @@ def _settings(
     }
 
 
-def _open_real(real: Callable[[], PairDataset | ShardPairs | Path] | None, limit: int | None) -> RealPictures:
+def _open_real(
+    real: Callable[[], PairDataset | ShardPairs | Path] | None, limit: int | None, pairs: int
+) -> RealPictures:
     hint = "name a folder with --real, or leave Frechet distances out with --without fid fd_stlpips"
+    if pairs < 2:
+        raise ValueError("Frechet distances need at least 2 pairs; leave them out with --without fid fd_stlpips")
     if real is None:
         raise ValueError(f"Frechet distances need real pictures: {hint}")
     try:
