@@ -56,6 +56,19 @@ def test_nearest_point_of_the_same_part_literally(max_distance):
             assert bool(visible[row, column]) == bool(distance.min() <= 255 * max_distance)
 
 
+@pytest.mark.parametrize("spread", [256, 90, 3])
+def test_large_parts_are_searched_exactly(spread):
+    """Many pixels of one part, in the source on a small piece of it: most targets have nothing nearby."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.full((40, 41), 7)
+    target, source = (torch.randint(high, (2, 40, 41), generator=generator).byte() for high in (256, spread))
+    index, visible = surface_correspondence(labels, target, labels, source + (256 - spread) // 2)
+    distance = torch.cdist(target.flatten(1).T.double(), (source + (256 - spread) // 2).flatten(1).T.double())
+    found = distance.gather(1, index.view(-1, 1))[:, 0]
+    assert torch.equal(found, distance.amin(1))
+    assert torch.equal(visible.flatten(), distance.amin(1) <= 0.05 * 255)
+
+
 def test_the_own_pose_gives_the_own_picture(pictures):
     for picture, pose in pictures:
         index, visible = surface_correspondence(*maps(pose), *maps(pose))

@@ -4,7 +4,7 @@ Legend: B people, A heads, K filters, D head width; one layer per attention of t
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pocold.files import atomic_write
+from pocold.surface import Photograph, Surface
 
-_FORMAT = "pocold-appearance-code-1"
+# The second one also holds surfaces; codes without are written as ever.
+_FORMATS = ("pocold-appearance-code-1", "pocold-appearance-code-2")
+_PHOTOGRAPH = ("picture", "labels", "uv")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +30,8 @@ class AppearanceCode:
         mass: per layer float32 ``(B, A, K)``, logarithms of the softmax denominators of E. With them codes of several
             sources merge exactly (:meth:`union`). ``-inf`` where nothing was extracted.
         fingerprint: float32 ``(F,)``, a sample of the weights that made the code; see :meth:`check_model`.
+        surface: the photographs themselves, of each of the B people, for models that take a surface hint; they stay on
+            the CPU, where they are brought into poses. None for other models.
 
     Raises:
         ValueError: on construction, if the layers' shapes do not belong together.
@@ -35,6 +40,7 @@ class AppearanceCode:
     values: tuple[Tensor, ...]
     mass: tuple[Tensor, ...]
     fingerprint: Tensor
+    surface: tuple[Surface, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.values or len(self.values) != len(self.mass):
@@ -47,6 +53,8 @@ class AppearanceCode:
                     f"appearance code, layer {layer}: expected values (B, A, K, D) and mass (B, A, K), "
                     f"got {tuple(values.shape)} and {tuple(mass.shape)}"
                 )
+        if self.surface is not None and len(self.surface) != len(self):
+            raise ValueError(f"appearance code: expected a surface for each of {len(self)}, got {len(self.surface)}")
 
     def __len__(self) -> int:
         """Number of people B."""
@@ -58,7 +66,12 @@ class AppearanceCode:
             if not -len(self) <= rows < len(self):
                 raise IndexError(f"person {rows} of {len(self)}")
             rows = slice(rows % len(self), rows % len(self) + 1)
-        return self._map(lambda tensor: tensor[rows])
+        return AppearanceCode(
+            values=tuple(tensor[rows] for tensor in self.values),
+            mass=tuple(tensor[rows] for tensor in self.mass),
+            fingerprint=self.fingerprint,
+            surface=None if self.surface is None else self.surface[rows],
+        )
 
     def __repr__(self) -> str:
         layers = len(self.values)
@@ -73,11 +86,12 @@ class AppearanceCode:
         return self.values[0].dtype
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "AppearanceCode":
-        """Move to a device; ``dtype`` applies to the values, masses stay float32."""
+        """Move to a device; ``dtype`` applies to the values, masses stay float32, surfaces stay where they are."""
         return AppearanceCode(
             values=tuple(tensor.to(device=device, dtype=dtype) for tensor in self.values),
             mass=tuple(tensor.to(device=device) for tensor in self.mass),
             fingerprint=self.fingerprint,
+            surface=self.surface,
         )
 
     def check_model(self, fingerprint: Tensor, shapes: Sequence[tuple[int, ...]]) -> None:
@@ -109,6 +123,7 @@ class AppearanceCode:
             values=tuple(torch.cat([code.values[i] for code in codes]) for i in range(len(first.values))),
             mass=tuple(torch.cat([code.mass[i] for code in codes]) for i in range(len(first.mass))),
             fingerprint=first.fingerprint,
+            surface=None if first.surface is None else sum((code.surface or () for code in codes), ()),
         )
 
     @classmethod
@@ -116,7 +131,8 @@ class AppearanceCode:
         """The code of several sources seen together, as if extracted from all their tokens at once. Exact.
 
         The sources may be photographs of one person, or parts of different people (extracted with ``parts``): the
-        softmax over the union of tokens is the average of the sources' softmaxes, weighted by their denominators.
+        softmax over the union of tokens is the average of the sources' softmaxes, weighted by their denominators. Of
+        their surfaces the nearest point is taken, pixel by pixel.
         All must come from one model and have one number of people.
         """
         first = _compatible(codes)
@@ -129,12 +145,16 @@ class AppearanceCode:
             stacked = torch.stack([code.values[layer].float() for code in codes])  # (S, B, A, K, D)
             values.append((stacked * share[..., None]).sum(0).to(first.dtype))
             masses.append(total)
-        return cls(tuple(values), tuple(masses), first.fingerprint)
+        surface = None
+        if first.surface is not None:
+            surface = tuple(map(Surface.union, zip(*(code.surface or () for code in codes), strict=True)))
+        return cls(tuple(values), tuple(masses), first.fingerprint, surface)
 
     def blend(self, other: "AppearanceCode", weight: float) -> "AppearanceCode":
         """Interpolate towards another person's code: 0 gives this one, 1 gives ``other``, both exactly.
 
-        Where only one of the two has seen anything (codes restricted to parts), its value is taken.
+        Where only one of the two has seen anything (codes restricted to parts), its value is taken. Pictures warped
+        from their surfaces are blended by the same weights.
 
         Raises:
             ValueError: if ``weight`` is not in [0, 1], or the codes come from different models.
@@ -153,7 +173,10 @@ class AppearanceCode:
             values.append(torch.where(mine_only, mine, torch.where(theirs_only, theirs, mixed)))
             log_weights = torch.tensor([1 - weight, weight]).log().tolist()
             masses.append(torch.logaddexp(my_mass + log_weights[0], their_mass + log_weights[1]))
-        return AppearanceCode(tuple(values), tuple(masses), self.fingerprint)
+        surface = None
+        if self.surface is not None and other.surface is not None:
+            surface = tuple(mine.blend(its, weight) for mine, its in zip(self.surface, other.surface, strict=True))
+        return AppearanceCode(tuple(values), tuple(masses), self.fingerprint, surface)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file, atomically.
@@ -168,9 +191,12 @@ class AppearanceCode:
         for layer, (values, mass) in enumerate(zip(self.values, self.mass, strict=True)):
             tensors[f"layers.{layer}.values"] = values
             tensors[f"layers.{layer}.mass"] = mass
+        tensors |= _surface_tensors(self.surface or ())
         with atomic_write(path) as temporary:
             save_file(
-                {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary, {"format": _FORMAT}
+                {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
+                temporary,
+                {"format": _FORMATS[self.surface is not None]},
             )
 
     @classmethod
@@ -182,22 +208,51 @@ class AppearanceCode:
         """
         try:
             with safe_open(path, framework="pt") as file:
-                if (file.metadata() or {}).get("format") != _FORMAT:
-                    raise ValueError(f"{path} is not an appearance code written by pocold (expected format {_FORMAT})")
-                names = set(file.keys())
-                layers = range((len(names) - 1) // 2)
-                return cls(
-                    values=tuple(file.get_tensor(f"layers.{layer}.values") for layer in layers),
-                    mass=tuple(file.get_tensor(f"layers.{layer}.mass") for layer in layers),
-                    fingerprint=file.get_tensor("fingerprint"),
-                )
+                if (file.metadata() or {}).get("format") not in _FORMATS:
+                    raise ValueError(
+                        f"{path} is not an appearance code written by pocold (expected format {' or '.join(_FORMATS)})"
+                    )
+                names = file.keys()
+                tensors = {name: file.get_tensor(name) for name in names}
+            layers = range(sum(name.startswith("layers.") for name in tensors) // 2)
+            return cls(
+                values=tuple(tensors[f"layers.{layer}.values"] for layer in layers),
+                mass=tuple(tensors[f"layers.{layer}.mass"] for layer in layers),
+                fingerprint=tensors["fingerprint"],
+                surface=_surfaces(tensors),
+            )
         except FileNotFoundError:
             raise ValueError(f"no such appearance code: {path}") from None
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, LookupError) as error:
             raise ValueError(f"{path} cannot be read as an appearance code: {error}") from error
 
-    def _map(self, function: Callable[[Tensor], Tensor]) -> "AppearanceCode":
-        return AppearanceCode(tuple(map(function, self.values)), tuple(map(function, self.mass)), self.fingerprint)
+
+def _surface_tensors(surfaces: Sequence[Surface]) -> dict[str, Tensor]:
+    """Surfaces as named tensors: every photograph once, and of each person the layers' weights and photographs."""
+    photographs: dict[Photograph, int] = {}
+    tensors: dict[str, Tensor] = {}
+    for person, surface in enumerate(surfaces):
+        weights = [weight for weight, _ in surface.layers]
+        tensors[f"surface.{person}.weights"] = torch.tensor(weights, dtype=torch.float64)
+        for layer, (_, shown) in enumerate(surface.layers):
+            numbers = [photographs.setdefault(photograph, len(photographs)) for photograph in shown]
+            tensors[f"surface.{person}.{layer}"] = torch.tensor(numbers)
+    for photograph, number in photographs.items():
+        for part in _PHOTOGRAPH:
+            tensors[f"photographs.{number}.{part}"] = getattr(photograph, part)
+    return tensors
+
+
+def _surfaces(tensors: Mapping[str, Tensor]) -> tuple[Surface, ...] | None:
+    """The surfaces that :func:`_surface_tensors` named; None if there are none."""
+    count = sum(name.startswith("photographs.") for name in tensors) // len(_PHOTOGRAPH)
+    photographs = [Photograph(*(tensors[f"photographs.{n}.{part}"] for part in _PHOTOGRAPH)) for n in range(count)]
+    surfaces: list[Surface] = []
+    while (weights := tensors.get(f"surface.{len(surfaces)}.weights")) is not None:
+        numbers = [tensors[f"surface.{len(surfaces)}.{layer}"].tolist() for layer in range(len(weights))]
+        layers = zip(weights.tolist(), numbers, strict=True)
+        surfaces.append(Surface(tuple((weight, tuple(photographs[n] for n in shown)) for weight, shown in layers)))
+    return tuple(surfaces) or None
 
 
 def _compatible(codes: Sequence[AppearanceCode]) -> AppearanceCode:
@@ -215,4 +270,6 @@ def _same_model(codes: Sequence[AppearanceCode]) -> AppearanceCode:
         raise ValueError("expected at least one appearance code, got none")
     for code in codes[1:]:
         code.check_model(codes[0].fingerprint, [tuple(values.shape[1:]) for values in codes[0].values])
+        if (code.surface is None) != (codes[0].surface is None):
+            raise ValueError("of codes that are mixed either all hold surfaces or none; encode the photographs again")
     return codes[0]

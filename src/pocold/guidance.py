@@ -83,6 +83,25 @@ def decayed(scale: float, timestep: float, floor: float, num_train_timesteps: in
     return max(scale * timestep / num_train_timesteps, floor)
 
 
+def decaying(
+    formula: Callable[[float, float], BranchWeights],
+    pose_scale: float,
+    appearance_scale: float,
+    floor: float | None,
+    num_train_timesteps: int,
+) -> Callable[[float], BranchWeights]:
+    """The weights of a formula at a time step, whose scales decay; ``floor`` None keeps them constant."""
+
+    def weights_at(timestep: float) -> BranchWeights:
+        scales = pose_scale, appearance_scale
+        if floor is None:
+            return formula(*scales)
+        # never above the scale that was asked for, which the published rule would raise to the floor
+        return formula(*(decayed(w, timestep, min(w, floor), num_train_timesteps) for w in scales))
+
+    return weights_at
+
+
 def guide(predictions: Mapping[Branch, Tensor], weights: BranchWeights) -> Tensor:
     """The guided prediction: the weighted sum of the needed branches.
 

@@ -28,6 +28,7 @@ from pocold.files import MAX_PIXELS, PICTURE_ERRORS, atomic_write
 ImageInput = Image.Image | str | os.PathLike[str] | np.ndarray | Tensor
 MaskInput = ImageInput
 FrameMode = Literal["pad", "crop", "stretch"]
+OutputType = Literal["pil", "np", "pt", "latent"]
 
 MIN_SIDE = 8  # one latent pixel
 _METADATA_KEY = "pocold"
@@ -154,6 +155,15 @@ def to_numpy(images: Tensor) -> np.ndarray:
 def to_pil(images: Tensor) -> list[Image.Image]:
     """Float ``(B, 3, H, W)`` in [-1, 1] -> RGB pictures."""
     return [Image.fromarray(picture) for picture in to_uint8(images)]
+
+
+def to_output(result: Tensor, output_type: OutputType) -> Any:
+    """Pictures ``(B, 3, H, W)`` in [-1, 1], or latents, as the caller wants them."""
+    if output_type == "pil":
+        return to_pil(result)
+    if output_type == "np":
+        return to_numpy(result)
+    return result / 2 + 0.5 if output_type == "pt" else result
 
 
 def load_mask(mask: MaskInput, name: str = "mask") -> np.ndarray:

@@ -5,23 +5,23 @@ Legend: B pictures, C latent channels, h w latent size, H W picture size.
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from torch import Tensor
 
-from pocold import images
+from pocold import images, inputs
 from pocold.appearance import AppearanceCode
 from pocold.checkpoints import load_component, weights_fingerprint
-from pocold.densepose import DensePose, PoseInput, one_hot
+from pocold.densepose import PoseInput, encode_pose
 from pocold.editing import EditedImage
 from pocold.files import atomic_folder, read_json
-from pocold.guidance import WITH_APPEARANCE, BranchWeights, decayed, guidance_formula
-from pocold.images import Frame, FrameMode, ImageInput, MaskInput
-from pocold.inputs import check_finite, check_one_of, check_whole, listed, load_poses, starting_noise, token_masks
+from pocold.guidance import WITH_APPEARANCE, decaying, guidance_formula
+from pocold.images import Frame, FrameMode, ImageInput, MaskInput, OutputType
 from pocold.models import autoencoder
 from pocold.models.appearance_encoder import AppearanceEncoder
 from pocold.models.presets import build_models
@@ -29,7 +29,7 @@ from pocold.models.unet import UNet
 from pocold.sampling import Generator, denoise
 from pocold.schedulers import load_scheduler, make_scheduler
 
-OutputType = Literal["pil", "np", "pt", "latent"]
+_HINT, _ENCODING = "the model's surface hint", "the model's pose encoding 'iuv'"
 StepCallback = Callable[["PoseTransferPipeline", int, int, dict[str, Tensor]], dict[str, Tensor] | None]
 
 
@@ -64,9 +64,12 @@ class PoseTransferPipeline(DiffusionPipeline):
     # -- making, loading, saving ---------------------------------------------------------------------------------
 
     @classmethod
-    def from_preset(cls, name: str, seed: int = 0) -> "PoseTransferPipeline":
-        """An untrained pipeline: ``base`` (the published size) or ``toy``; one seed gives one set of weights."""
-        return cls(**build_models(name, seed), scheduler=make_scheduler("ddim"))
+    def from_preset(cls, name: str, seed: int = 0, **unet_options: Any) -> "PoseTransferPipeline":
+        """An untrained pipeline: ``base`` (the published size) or ``toy``; one seed gives one set of weights.
+
+        ``unet_options`` are used instead of the preset's, such as ``surface_hint=True``.
+        """
+        return cls(**build_models(name, seed, **unet_options), scheduler=make_scheduler("ddim"))
 
     @classmethod
     def from_pretrained(
@@ -140,7 +143,8 @@ class PoseTransferPipeline(DiffusionPipeline):
 
         Args:
             source: a photograph, or several of one person: their code is that of all their pixels together.
-            source_pose: their DensePose maps, of the photographs' sizes; needed for ``parts`` only.
+            source_pose: their DensePose maps, of the photographs' sizes; needed for ``parts``, and with U and V by
+                models that take a surface hint.
             parts: body parts (names or labels) to extract from, all others are left out.
             height, width: size the photographs are framed to; by default the model's, or their own.
             frame: how; see :class:`pocold.images.Frame`.
@@ -150,20 +154,15 @@ class PoseTransferPipeline(DiffusionPipeline):
         Raises:
             ValueError: for pictures or maps that cannot be used, or if a map shows none of ``parts``.
         """
-        sources, maps = listed(source), listed(source_pose)
-        if not sources:
-            raise ValueError("source: expected at least one photograph, got none")
-        if parts is not None and len(maps) != len(sources):
-            raise ValueError(f"parts need one source_pose for each of the {len(sources)} photographs")
-        codes = []
-        for i, item in enumerate(sources):
-            picture = images.load_image(item, "source" if len(sources) == 1 else f"source {i}")
-            size = self._size(height, width, default=self._own_size(picture.size[::-1]))
-            placed = Frame(picture.size[::-1], size, frame)
-            labels = None
-            if parts is not None:
-                labels = torch.from_numpy(placed.labels(DensePose.load(maps[i], "source_pose").labels))[None]
-            codes.append(self.encode_tensors(images.to_tensor(placed.image(picture)), labels, parts, generator))
+        photographs = inputs.load_photographs(
+            source,
+            source_pose,
+            lambda own: self._size(height, width, default=self._own_size(own)),
+            frame,
+            labels_for=None if parts is None else "parts",
+            uv_for=_HINT if self.takes_surface_hint else None,
+        )
+        codes = [self.encode_tensors(picture, labels, parts, generator, uv) for picture, labels, uv in photographs]
         return codes[0] if len(codes) == 1 else AppearanceCode.union(codes)
 
     @torch.no_grad()
@@ -173,14 +172,16 @@ class PoseTransferPipeline(DiffusionPipeline):
         labels: Tensor | None = None,
         parts: str | int | Sequence[str | int] | None = None,
         generator: Generator = None,
+        uv: Tensor | None = None,
     ) -> AppearanceCode:
         """The inner door of :meth:`encode_appearance`: a batch of people, one photograph each.
 
         Args:
             pictures: float ``(B, 3, H, W)`` in [-1, 1], sizes multiples of the autoencoder's factor.
-            labels: body labels ``(B, H, W)``, needed for ``parts``.
+            labels: body labels ``(B, H, W)``, needed for ``parts`` and for a surface hint.
             parts: see :meth:`encode_appearance`.
             generator: likewise.
+            uv: U and V ``(B, 2, H, W)`` in [0, 1], needed for a surface hint.
 
         Returns:
             The codes of B people.
@@ -192,8 +193,15 @@ class PoseTransferPipeline(DiffusionPipeline):
         if parts is not None:
             if labels is None:
                 raise ValueError("parts need the labels of the photographs")
-            masks = token_masks(labels.to(self._execution_device), [feature.shape[-2:] for feature in features], parts)
-        return self.unet.extract_appearance(features, fingerprint=self.fingerprint(), token_masks=masks)
+            masks = inputs.token_masks(
+                labels.to(self._execution_device), [feature.shape[-2:] for feature in features], parts
+            )
+        code = self.unet.extract_appearance(features, fingerprint=self.fingerprint(), token_masks=masks)
+        if not self.takes_surface_hint:
+            return code
+        if labels is None or uv is None:
+            raise ValueError("this model takes a surface hint: it needs labels and uv of the photographs")
+        return replace(code, surface=inputs.photographed(pictures, labels, uv, parts))
 
     # -- pictures ------------------------------------------------------------------------------------------------
 
@@ -208,6 +216,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         source: ImageInput | Sequence[ImageInput] | AppearanceCode | None = None,
         pose: PoseInput | Sequence[PoseInput] | None = None,
         *,
+        source_pose: PoseInput | Sequence[PoseInput] | None = None,
         image: ImageInput | None = None,
         mask: MaskInput | None = None,
         height: int | None = None,
@@ -234,6 +243,7 @@ class PoseTransferPipeline(DiffusionPipeline):
             source: a photograph, several of one person, or an appearance code (of one person for all poses, or of one
                 person per pose). May be left out with guidance that ignores it (``pose_only``).
             pose: a DensePose map, or several.
+            source_pose: maps of the photographs, with U and V, for models that take a surface hint.
             image: a picture to edit, with ``mask``: bool or 0/255, True where it is generated, of the picture's size.
             height, width: of the result, multiples of the autoencoder's factor; by default the model's size, or the
                 first pose's. Photographs, poses and the edited picture are framed to it.
@@ -261,40 +271,38 @@ class PoseTransferPipeline(DiffusionPipeline):
             ValueError: for any input that cannot be used; the message says what was expected.
         """
         formula = guidance_formula(guidance)
-        check_whole("num_inference_steps", num_inference_steps, 1, self.scheduler.config.num_train_timesteps)
-        check_whole("batch_size", batch_size, 1)
-        check_one_of("output_type", output_type, get_args(OutputType))
+        inputs.check_whole("num_inference_steps", num_inference_steps, 1, self.scheduler.config.num_train_timesteps)
+        inputs.check_whole("batch_size", batch_size, 1)
+        inputs.check_one_of("output_type", output_type, get_args(OutputType))
         if feather is not None:
-            check_whole("feather", feather, 0)
+            inputs.check_whole("feather", feather, 0)
         if guidance_floor is not None:
-            check_finite("guidance_floor", guidance_floor)
-        check_finite("pose_guidance_scale", pose_guidance_scale)
-        check_finite("appearance_guidance_scale", appearance_guidance_scale)
-        check_finite("eta", eta, 0, 1)
+            inputs.check_finite("guidance_floor", guidance_floor)
+        inputs.check_finite("pose_guidance_scale", pose_guidance_scale)
+        inputs.check_finite("appearance_guidance_scale", appearance_guidance_scale)
+        inputs.check_finite("eta", eta, 0, 1)
         for name in callback_on_step_end_tensor_inputs:
-            check_one_of("callback_on_step_end_tensor_inputs", name, self._callback_tensor_inputs)
+            inputs.check_one_of("callback_on_step_end_tensor_inputs", name, self._callback_tensor_inputs)
         self._interrupt = False
-        maps = load_poses(pose)
+        maps = inputs.load_poses(pose)
         size = self._size(height, width, default=self._own_size(maps[0].size))
         factor = autoencoder.downsampling_factor(self.vae)
         latent_size = (size[0] // factor, size[1] // factor)
-        labels = torch.stack([torch.from_numpy(Frame(map.size, size, frame).labels(map.labels)) for map in maps])
-        poses = one_hot(labels.to(self._execution_device), latent_size, self.unet.dtype)
         code = None
         # Decay keeps a scale of zero, so what needs no source now needs none at any time step.
         if WITH_APPEARANCE & set(formula(pose_guidance_scale, appearance_guidance_scale).needed):
-            code = self._code(source, len(maps), size, frame)
+            code = self._code(source, source_pose, len(maps), size, frame)
+        hinted = code is not None and self.takes_surface_hint
+        sees_uv = self.unet.config.pose_encoding == "iuv"
+        frames = [Frame(pose_map.size, size, frame) for pose_map in maps]
+        purpose = _HINT if hinted else _ENCODING if sees_uv else None
+        labels, uv = inputs.frame_maps(maps, frames, inputs.numbered("pose", len(maps)), purpose)
+        poses = encode_pose(labels, uv if sees_uv else None, latent_size, self.unet.dtype).to(self._execution_device)
 
-        def weights_at(timestep: float) -> BranchWeights:
-            scales = pose_guidance_scale, appearance_guidance_scale
-            if guidance_floor is None:
-                return formula(*scales)
-            steps = self.scheduler.config.num_train_timesteps
-            # never above the scale that was asked for, which the published rule would raise to the floor
-            return formula(*(decayed(w, timestep, min(w, guidance_floor), steps) for w in scales))
-
+        steps = self.scheduler.config.num_train_timesteps
+        weights_at = decaying(formula, pose_guidance_scale, appearance_guidance_scale, guidance_floor, steps)
         shape = (len(maps), self.unet.config.latent_channels, *latent_size)
-        noise = starting_noise(shape, generator, latents, self._execution_device)
+        noise = inputs.starting_noise(shape, generator, latents, self._execution_device)
         edited = None
         if image is not None and mask is not None:
             edited = EditedImage.load(image, mask, self.vae, size, frame, self._execution_device)
@@ -317,13 +325,16 @@ class PoseTransferPipeline(DiffusionPipeline):
                 rows = slice(start, start + batch_size)
                 # again for every batch: solvers keep a history of steps
                 self._set_timesteps(num_inference_steps)
+                people = code if code is None or len(code) == 1 else code[rows]
+                hint = self._hint(people, labels[rows], uv[rows]) if hinted and uv is not None else None
                 final = denoise(
                     self.unet,
                     self.scheduler,
                     noise[rows],
                     poses[rows],
-                    code if code is None or len(code) == 1 else code[rows],
+                    people,
                     weights_at,
+                    hint=hint,
                     kept=edited.kept(noise[rows]) if edited else None,
                     eta=eta,
                     generator=generator[rows] if isinstance(generator, list) else generator,
@@ -332,7 +343,7 @@ class PoseTransferPipeline(DiffusionPipeline):
                 results.append(final if output_type == "latent" else self._decode(final, edited, feather))
                 if self._interrupt:
                     break
-        output = _convert(torch.cat(results), output_type)
+        output = images.to_output(torch.cat(results), output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=output) if return_dict else (output,)
 
@@ -348,6 +359,11 @@ class PoseTransferPipeline(DiffusionPipeline):
                 f"whose time steps would reach {reached:g} of 0..{last - 1}; take at most {last - 1}"
             )
 
+    @property
+    def takes_surface_hint(self) -> bool:
+        """Whether the UNet sees the source brought into the target's pose (docs/method.md)."""
+        return bool(self.unet.config.surface_hint)
+
     def _own_size(self, fallback: tuple[int, int]) -> tuple[int, int]:
         """The picture size the model was trained for, or ``fallback``."""
         factor = autoencoder.downsampling_factor(self.vae)
@@ -355,21 +371,12 @@ class PoseTransferPipeline(DiffusionPipeline):
         return fallback if sample_size is None else (sample_size[0] * factor, sample_size[1] * factor)
 
     def _size(self, height: int | None, width: int | None, default: tuple[int, int]) -> tuple[int, int]:
-        size = (default[0] if height is None else height, default[1] if width is None else width)
-        for name, side in zip(("height", "width"), size, strict=True):
-            check_whole(name, side, 1)
-        factor = autoencoder.downsampling_factor(self.vae)
-        if any(side < factor or side % factor for side in size):
-            near = tuple(max(factor, round(side / factor) * factor) for side in size)
-            raise ValueError(
-                f"height and width must be multiples of {factor}, got {size[0]}x{size[1]}; "
-                f"pass height={near[0]}, width={near[1]} to frame everything to that"
-            )
-        return size
+        return inputs.picture_size(height, width, default, autoencoder.downsampling_factor(self.vae))
 
     def _code(
         self,
         source: ImageInput | Sequence[ImageInput] | AppearanceCode | None,
+        source_pose: PoseInput | Sequence[PoseInput] | None,
         pictures: int,
         size: tuple[int, int],
         frame: FrameMode,
@@ -377,28 +384,29 @@ class PoseTransferPipeline(DiffusionPipeline):
         """The code for ``pictures`` pictures."""
         if source is None:
             raise ValueError("source: expected a photograph or an appearance code (this guidance sees the appearance)")
-        if any(isinstance(item, AppearanceCode) for item in listed(source)) and not isinstance(source, AppearanceCode):
-            raise ValueError("source: several appearance codes are given as one: AppearanceCode.stack([...])")
         if not isinstance(source, AppearanceCode):
-            return self.encode_appearance(source, height=size[0], width=size[1], frame=frame)
+            if any(isinstance(item, AppearanceCode) for item in inputs.listed(source)):
+                raise ValueError("source: several appearance codes are given as one: AppearanceCode.stack([...])")
+            height, width = size
+            return self.encode_appearance(source, source_pose=source_pose, height=height, width=width, frame=frame)
+        if source_pose is not None:
+            raise ValueError("source_pose is the map of a photograph, but source is an appearance code; leave it out")
         source.check_model(self.fingerprint(), self.unet.code_shapes())
+        if self.takes_surface_hint and source.surface is None:
+            raise ValueError("this model takes a surface hint, but the appearance code holds no surface; encode again")
         if len(source) not in (1, pictures):
             raise ValueError(
                 f"expected the appearance code of 1 person or of one per pose ({pictures}), got {len(source)}"
             )
         return source.to(self._execution_device, self.unet.dtype)
 
+    def _hint(self, code: AppearanceCode | None, labels: Tensor, uv: Tensor) -> Tensor:
+        assert code is not None  # there is no hint without a source
+        assert code.surface is not None  # checked when the code came in
+        return inputs.surface_hint(self.vae, code.surface, labels, uv, self._execution_device).to(self.unet.dtype)
+
     def _decode(self, latents: Tensor, edited: EditedImage | None, feather: int | None) -> Tensor:
         pictures = autoencoder.decode(self.vae, latents).float().clamp(-1, 1)
         if edited is None or feather is None:
             return pictures
         return edited.paste_back(pictures, feather)
-
-
-def _convert(result: Tensor, output_type: OutputType) -> Any:
-    """Pictures in [-1, 1], or latents, as the caller wants them."""
-    if output_type == "pil":
-        return images.to_pil(result)
-    if output_type == "np":
-        return images.to_numpy(result)
-    return result / 2 + 0.5 if output_type == "pt" else result

@@ -3,14 +3,18 @@
 U and V name the same point of a body part in every picture, so the source's picture can be brought into the target's
 pose pixel by pixel. This is pocold's extension; the published method uses the labels alone.
 
-Legend: H W target size, H' W' source size, N target pixels and M source pixels of one part, S photographs.
+Legend: H W target size, H' W' source size, N target pixels and M source pixels of one part.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from pocold.images import from_uint8
 
 HIDDEN = 255  # label of source pixels that are not to be used
 
@@ -22,6 +26,92 @@ MAX_DISTANCE = 0.05
 _REACHES = (16, 256)  # in steps of 1/255: look nearby first, then everywhere
 _CHUNK = 128
 _FEW = 2**17  # pairs that are sooner compared than sorted
+
+
+@dataclass(frozen=True, eq=False)
+class Photograph:
+    """A picture and the surface points that it shows, on the CPU.
+
+    Attributes:
+        picture: uint8 ``(3, H', W')``.
+        labels: uint8 ``(H', W')``, 0..24, or :data:`HIDDEN`.
+        uv: uint8 ``(2, H', W')``, U and V times 255.
+
+    Raises:
+        ValueError: on construction, if sizes or types are others.
+    """
+
+    picture: Tensor
+    labels: Tensor
+    uv: Tensor
+
+    def __post_init__(self) -> None:
+        size = tuple(self.picture.shape[1:])
+        found = [(tensor.dtype, tuple(tensor.shape)) for tensor in (self.picture, self.labels, self.uv)]
+        if found != [(torch.uint8, shape) for shape in ((3, *size), size, (2, *size))]:
+            raise ValueError(f"a photograph has uint8 picture (3, H, W), labels (H, W) and uv (2, H, W), got {found}")
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """What is known of the surface of one person, or of a mixture of people.
+
+    Attributes:
+        layers: pairs (weight, photographs), whose weights sum to 1. The photographs of a layer show one appearance
+            together: of them the nearest point is taken. Layers are appearances that are blended, by their weights.
+
+    Raises:
+        ValueError: on construction, without layers, or for a layer without photographs.
+    """
+
+    layers: tuple[tuple[float, tuple[Photograph, ...]], ...]
+
+    def __post_init__(self) -> None:
+        if not self.layers or not all(photographs for _, photographs in self.layers):
+            raise ValueError("a surface needs at least one layer, and every layer at least one photograph")
+
+    @classmethod
+    def union(cls, surfaces: Iterable["Surface"]) -> "Surface":
+        """Seen together. Of blends, every layer of one is united with every layer of the others."""
+        layers = []
+        for chosen in product(*(surface.layers for surface in surfaces)):
+            weight = 1.0
+            photographs: tuple[Photograph, ...] = ()
+            for share, more in chosen:
+                weight *= share
+                photographs += more
+            layers.append((weight, photographs))
+        return cls(tuple(layers))
+
+    def blend(self, other: "Surface", weight: float) -> "Surface":
+        """``1 - weight`` of this one and ``weight`` of the other."""
+        layers = [(share * (1 - weight), photographs) for share, photographs in self.layers]
+        return Surface((*layers, *((share * weight, photographs) for share, photographs in other.layers)))
+
+    def warp(self, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
+        """The person's picture in a pose.
+
+        Where only some layers show a part, these are blended.
+
+        Args:
+            labels: of the pose, integers 0..24, ``(H, W)``.
+            uv: ``(2, H, W)``.
+
+        Returns:
+            float32 ``(3, H, W)`` in [-1, 1], 0 where no photograph shows anything, and float32 ``(H, W)`` in [0, 1],
+            the share of the layers that show the very point.
+        """
+        height, width = labels.shape
+        picture, visible, found = torch.zeros(3, height, width), torch.zeros(height, width), torch.zeros(height, width)
+        for weight, photographs in self.layers:
+            index, seen = correspondence_with(labels, uv, [(photo.labels, photo.uv) for photo in photographs])
+            pixels = torch.cat([photo.picture.flatten(1) for photo in photographs], dim=1)
+            shown = weight * (index >= 0)
+            picture += shown * warp_by_surface(from_uint8(pixels), index)
+            visible += weight * seen
+            found += shown
+        whole = found.masked_fill(found == 0, 1)
+        return picture / whole, visible / whole
 
 
 def surface_correspondence(
