@@ -121,3 +121,12 @@ def test_settings_tell_painters_apart(toy):
     assert model["steps"] == 3
     assert RoundTrip(toy.vae).settings()["weights"] != model["weights"]
     assert CopySource().settings() != WarpSource().settings()
+
+
+def test_a_model_with_a_surface_hint_gets_u_and_v(toy, pairs):
+    hinted = type(toy).from_preset("toy", surface_hint=True, pose_encoding="iuv")
+    painter = ModelPainter(hinted, DrawSettings(steps=1))
+    assert [picture.size for picture in painter(pairs, SIZE, "pad")] == [(48, 64)] * 3
+    bare = [(type(source)(source.name, source.person, source.photo, source.labels), t) for source, t in pairs]
+    with pytest.raises(ValueError, match="needs U and V"):
+        ModelPainter(hinted, DrawSettings(steps=1))(bare, SIZE, "pad")

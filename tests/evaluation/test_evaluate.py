@@ -12,7 +12,7 @@ from PIL import Image
 from pocold.data.opening import open_data
 from pocold.evaluation import metrics
 from pocold.evaluation.baselines import CopySource, DrawSettings, ModelPainter, RoundTrip
-from pocold.evaluation.drawing import picture_name
+from pocold.evaluation.drawing import check_names, picture_name
 from pocold.evaluation.evaluate import EvaluationConfig, evaluate
 from pocold.evaluation.measuring import WeightFiles
 from pocold.evaluation.report import compare, markdown, read_report, summary
@@ -238,6 +238,29 @@ def test_picture_names_are_file_names():
     long = picture_name(("x" * 300, "y"))
     assert len(long) < 255
     assert long != picture_name(("x" * 300, "z"))
+    check_names([("a", "b"), ("b", "a")])
+    with pytest.raises(ValueError, match="would have the same file name"):
+        check_names([("a_2_b", "c"), ("a", "b_2_c")])
+
+
+def test_repeated_pairs_count_once_and_are_told(run, people, tmp_path):
+    folder = tmp_path / "repeated"
+    shutil.copytree(people, folder)
+    path = folder / "pairs-test.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, lines[1], lines[1]]) + "\n")
+    report = run(CopySource(), data=folder)
+    assert (report["data"]["listed"], report["data"]["repeated"], report["data"]["evaluated"]) == (14, 2, 12)
+    assert "2 pairs are listed more than once; they count once." in markdown(report)
+
+
+def test_a_metric_without_anything_to_compare_is_told(run, people, tmp_path):
+    folder = tmp_path / "bare"
+    shutil.copytree(people, folder)
+    shutil.rmtree(folder / "garments")
+    report = run(CopySource(), data=folder, limit=2)
+    assert "colour_top" not in report["metrics"]
+    assert "colour_top: no picture had anything to compare" in report["notes"]
 
 
 def test_skipped_pictures_are_named_in_the_report(run, people, tmp_path):
