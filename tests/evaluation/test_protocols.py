@@ -1,5 +1,7 @@
 """What each protocol compares, and at which size."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -92,3 +94,24 @@ def test_opencv_cubic_has_its_own_kernel():
     far = [-0.75 * d**3 + 3.75 * d**2 - 6 * d + 3 for d in (1.25, 1.75)]
     assert float(row[7]) == round(128 + 64 * (near[1] + far[1]))
     assert float(row[6]) == round(128 + 64 * far[0]) < 128
+
+
+def test_the_documented_table_is_that_of_the_code():
+    lines = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("| | `ours`"))
+    header, _, *rows = (line.strip("| ").split(" | ") for line in lines[start : start + 12])
+    table = {row[0].strip("` "): [cell.strip() for cell in row[1:]] for row in rows if len(row) == 6}
+    spoken = {
+        "pad": "padded (Lanczos)", "pillow-bicubic": "Pillow bicubic", "cv2-linear": "OpenCV linear",
+        "cv2-cubic": "OpenCV cubic", None: "no LPIPS",
+    }  # fmt: skip
+    protocols = [PROTOCOLS[name.strip(" `")] for name in header if "`" in name]
+    assert len(protocols) == len(PROTOCOLS)
+    for i, protocol in enumerate(protocols):
+        assert table["resizing"][i].startswith(spoken[protocol.resize])
+        assert table["ssim_51"][i] == ("yes" if protocol.ssim_51 else "no")
+        assert table["Gaussian SSIM, sigma"][i] == str(protocol.ssim_sigma)
+        assert table["LPIPS (Alex) gets"][i].startswith(
+            ("**" if protocol.lpips == "[0, 1]" else "") + spoken.get(protocol.lpips, str(protocol.lpips))
+        )
+        assert table["SSIM, PSNR, L1 at"][i].endswith("unresized") == (protocol.name == "pidm")
