@@ -47,8 +47,14 @@ def test_the_model_draws_what_its_pipeline_draws(toy, pairs):
 
 
 def test_seeds_belong_to_pairs():
-    seeds = {pair_seed(0, "a", "b"), pair_seed(0, "b", "a"), pair_seed(1, "a", "b"), pair_seed(0, "a", "b")}
-    assert len(seeds) == 3
+    seeds = {
+        pair_seed(0, "a", "b"),
+        pair_seed(0, "b", "a"),
+        pair_seed(1, "a", "b"),
+        pair_seed(0, "a", "c"),
+        pair_seed(0, "a", "b"),
+    }
+    assert len(seeds) == 4
     assert all(0 <= seed < 2**63 for seed in seeds)
     with pytest.raises(ValueError, match="seed must not be negative"):
         DrawSettings(seed=-1)

@@ -15,6 +15,7 @@ from pocold.evaluation.baselines import CopySource, DrawSettings, ModelPainter, 
 from pocold.evaluation.drawing import check_names, picture_name
 from pocold.evaluation.evaluate import EvaluationConfig, evaluate
 from pocold.evaluation.measuring import WeightFiles
+from pocold.evaluation.protocols import fit
 from pocold.evaluation.report import compare, markdown, read_report, summary
 from pocold.evaluation.selection import Selection
 from pocold.evaluation.sheet import choose_cases, ranking_metric
@@ -117,13 +118,18 @@ def test_the_range_of_lpips_matters(run, weights):
     assert unit < 0.8 * signed
 
 
-def test_pidm_takes_ssim_at_the_drawn_size(run, weights):
+def test_pidm_takes_ssim_at_the_drawn_size(run, weights, people):
     only = {"weights": weights, "limit": 2, "without": ("fid",)}
     drawn = run(CopySource((64, 56)), "a", protocol="pidm", **only)
     at_size = run(CopySource((64, 56)), "b", protocol="pcdms", **only)
     assert drawn["protocol"]["ssim, psnr and l1 at"] == [64, 56]
     assert at_size["protocol"]["ssim, psnr and l1 at"] == [256, 176]
-    assert drawn["metrics"]["l1"]["value"] != at_size["metrics"]["l1"]["value"]
+    selection = Selection(open_data(people, "test"), 2)
+    for report, size, how in ((drawn, (64, 56), "pillow-bicubic"), (at_size, (256, 176), "cv2-cubic")):
+        pictures = CopySource()([selection.views(pair) for pair in selection.pairs], (64, 56), "stretch")
+        truths = [selection.views(pair)[1].photo for pair in selection.pairs]
+        errors = [metrics.l1(fit(p, size, how), fit(t, size, how)) for p, t in zip(pictures, truths, strict=True)]
+        assert report["metrics"]["l1"]["value"] == pytest.approx(float(sum(errors)) / 2, rel=1e-12)
 
 
 def test_ours_adds_fid_where_its_weights_are_named(run, weights, weight_files):
@@ -315,6 +321,9 @@ def test_reports_that_differ_in_more_than_the_model_warn(run, weights):
     _, warnings = compare({"copy": a, "other": run(CopySource(), "c", limit=2)})
     assert len(warnings) == 1
     assert "they saw other pairs (evaluated: 3 and 2" in warnings[0]
+    _, warnings = compare({"copy": a, "other": run(CopySource(), "e", limit=3, real_limit=5)})
+    assert len(warnings) == 1
+    assert "Frechet distances have other real pictures (pictures: 4 and 5" in warnings[0]
     other = run(CopySource((64, 48)), "d", protocol="cfld", weights=weights, without=("fid",), limit=3)
     table, warnings = compare({"copy": a, "cfld": other})
     assert any("the protocols differ (name: ours and cfld" in warning for warning in warnings)
