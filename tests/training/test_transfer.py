@@ -204,6 +204,16 @@ def test_resume_from_a_broken_checkpoint_names_it(config):
         train(changed(config, run={"max_steps": 3}))
 
 
+def test_resume_drops_what_the_log_says_beyond_the_checkpoint(config):
+    train(changed(config, run={"max_steps": 1}))
+    path = folder_of(config) / "log.jsonl"
+    with path.open("a") as file:  # as a run leaves it that was killed between two checkpoints
+        file.write('{"step": 2, "loss": 99.0}\n{"step": 3, "lo')
+    train(config)
+    assert [entry["step"] for entry in log(folder_of(config))] == [1, 2]
+    assert log(folder_of(config))[1]["loss"] != 99.0
+
+
 def test_resume_after_max_minutes_goes_on_where_it_stopped(config):
     train(changed(config, run={"max_minutes": 0.0, "max_steps": 3, "checkpoint_every": 100}))
     assert checkpoints.Checkpoints(folder_of(config) / "checkpoints", 3).steps() == [1]

@@ -92,9 +92,7 @@ def run_steps(
             minutes = (time.perf_counter() - started) / 60
             losses[-1] = float(bool(asked) or (run.max_minutes is not None and minutes >= run.max_minutes))
             losses = accelerator.reduce(losses, "mean").cpu()  # each process sees the NaN, and the wish to stop, of any
-            good = bool(torch.isfinite(losses).all()) and learner.update()
-            if not torch.isfinite(losses).all():
-                learner.discard()
+            good = learner.update(usable=bool(torch.isfinite(losses).all()))
             progress.step += 1
             progress.samples += images
             progress.seconds = before + time.perf_counter() - started
