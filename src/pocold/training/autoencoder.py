@@ -196,7 +196,7 @@ def train_autoencoder(config: AutoencoderTrainConfig) -> Path:
         batches = training_batches(
             data, config.data, config.run.batch_size, config.run.seed, rank, processes, progress.samples
         )
-        run_steps(config.run, learner, batches, pictures_of, LOSSES, progress, checkpoints, watch, report)
+        run_steps(config.run, learner, batches, pictures_of, LOSSES, progress, checkpoints, watch, report, 2)
         weights = learner.averaged_weights()
         if accelerator.is_main_process:
             _write(vae, weights, config, progress, data, folder / "vae")
