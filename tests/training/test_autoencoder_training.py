@@ -115,6 +115,13 @@ def test_the_discriminator_learns_from_its_own_loss_alone():
     assert losses[5].item() != 0.0
 
 
+def test_the_perceptual_part_is_learned_but_not_kept(vae_config):
+    config = changed(vae_config, loss={"perceptual": 0.5})
+    train_autoencoder(config)
+    assert all(entry["perceptual"] > 0 for entry in log(Path(config.run.output)))
+    assert all(name.startswith("vae.") for name in weights(Path(config.run.output), 2))
+
+
 @pytest.mark.parametrize(
     ("sections", "message"),
     [

@@ -200,6 +200,7 @@ def train_autoencoder(config: AutoencoderTrainConfig) -> Path:
         weights = learner.averaged_weights()
         if accelerator.is_main_process:
             _write(vae, weights, config, progress, data, folder / "vae")
+            report.skipped(getattr(data, "skipped", {}))
             report.say(f"{folder / 'vae'}: the autoencoder after {progress.step} of {config.run.max_steps} steps")
         accelerator.wait_for_everyone()
     finally:

@@ -181,6 +181,7 @@ def train(config: TrainConfig) -> Path:
         weights = learner.averaged_weights()
         if accelerator.is_main_process:
             pipelines.write(weights, progress, data)
+            report.skipped(getattr(data, "skipped", {}))
             report.say(f"{pipelines.folder}: the pipeline after {progress.step} of {config.run.max_steps} steps")
         accelerator.wait_for_everyone()
     finally:
