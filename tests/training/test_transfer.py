@@ -21,7 +21,7 @@ from pocold.cli import main
 from pocold.images import read_png_metadata
 from pocold.schedulers import make_scheduler
 from pocold.training import checkpoints
-from pocold.training.config import save_config
+from pocold.training.config_files import save_config
 from pocold.training.steps import step_seed
 from pocold.training.transfer import TransferModel, build_networks, train
 

@@ -27,16 +27,8 @@ from pocold.models.perceptual import load_st_lpips
 from pocold.reconstruction import ReconstructionWeights, discriminator_loss, reconstruction_loss
 from pocold.sheets import sheet_of_rows
 from pocold.training.checkpoints import Checkpoints, Progress, read_progress
-from pocold.training.config import (
-    CONFIG_FILE,
-    AutoencoderModelConfig,
-    DataConfig,
-    OptimizerConfig,
-    RunConfig,
-    ValidationConfig,
-    check_same_run,
-    save_config,
-)
+from pocold.training.config import AutoencoderModelConfig, DataConfig, OptimizerConfig, RunConfig, ValidationConfig
+from pocold.training.config_files import CONFIG_FILE, check_same_run, save_config
 from pocold.training.loader import Data, first_samples, open_training_data, open_validation_data, training_batches
 from pocold.training.loop import Watch, run_steps
 from pocold.training.model_card import autoencoder_card, write_card

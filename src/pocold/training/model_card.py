@@ -10,7 +10,7 @@ from torch import nn
 
 from pocold.files import atomic_write
 from pocold.training.checkpoints import Progress
-from pocold.training.config import to_toml
+from pocold.training.config_files import to_toml
 
 
 def write_card(folder: Path, text: str) -> None:
