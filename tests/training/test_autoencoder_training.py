@@ -16,7 +16,8 @@ from pocold.models.patch_autoencoder import PatchAutoencoder
 from pocold.models.presets import PRESETS
 from pocold.reconstruction import ReconstructionWeights
 from pocold.training.autoencoder import AutoencoderModel, AutoencoderTrainConfig, train_autoencoder
-from pocold.training.config import AutoencoderModelConfig, save_config
+from pocold.training.config import AutoencoderModelConfig
+from pocold.training.config_files import save_config
 from pocold.training.loader import first_samples, open_training_data
 from pocold.training.transfer import train
 
@@ -113,6 +114,13 @@ def test_the_discriminator_learns_from_its_own_loss_alone():
     for name, p in model.discriminator.named_parameters():
         torch.testing.assert_close(got[name], p.grad)
     assert losses[5].item() != 0.0
+
+
+def test_the_perceptual_part_is_learned_but_not_kept(vae_config):
+    config = changed(vae_config, loss={"perceptual": 0.5})
+    train_autoencoder(config)
+    assert all(entry["perceptual"] > 0 for entry in log(Path(config.run.output)))
+    assert all(name.startswith("vae.") for name in weights(Path(config.run.output), 2))
 
 
 @pytest.mark.parametrize(

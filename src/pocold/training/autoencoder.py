@@ -27,16 +27,8 @@ from pocold.models.perceptual import load_st_lpips
 from pocold.reconstruction import ReconstructionWeights, discriminator_loss, reconstruction_loss
 from pocold.sheets import sheet_of_rows
 from pocold.training.checkpoints import Checkpoints, Progress, read_progress
-from pocold.training.config import (
-    CONFIG_FILE,
-    AutoencoderModelConfig,
-    DataConfig,
-    OptimizerConfig,
-    RunConfig,
-    ValidationConfig,
-    check_same_run,
-    save_config,
-)
+from pocold.training.config import AutoencoderModelConfig, DataConfig, OptimizerConfig, RunConfig, ValidationConfig
+from pocold.training.config_files import CONFIG_FILE, check_same_run, save_config
 from pocold.training.loader import Data, first_samples, open_training_data, open_validation_data, training_batches
 from pocold.training.loop import Watch, run_steps
 from pocold.training.model_card import autoencoder_card, write_card
@@ -196,10 +188,11 @@ def train_autoencoder(config: AutoencoderTrainConfig) -> Path:
         batches = training_batches(
             data, config.data, config.run.batch_size, config.run.seed, rank, processes, progress.samples
         )
-        run_steps(config.run, learner, batches, pictures_of, LOSSES, progress, checkpoints, watch, report)
+        run_steps(config.run, learner, batches, pictures_of, LOSSES, progress, checkpoints, watch, report, 2)
         weights = learner.averaged_weights()
         if accelerator.is_main_process:
             _write(vae, weights, config, progress, data, folder / "vae")
+            report.skipped(getattr(data, "skipped", {}))
             report.say(f"{folder / 'vae'}: the autoencoder after {progress.step} of {config.run.max_steps} steps")
         accelerator.wait_for_everyone()
     finally:

@@ -50,6 +50,7 @@ def run_steps(
     checkpoints: Checkpoints,
     watch: Watch | None,
     report: Reporter,
+    images_per_pair: int = 1,
 ) -> None:
     """Optimizer steps from ``progress.step`` to the last one, or until something asks to stop.
 
@@ -63,13 +64,15 @@ def run_steps(
         checkpoints: where to keep the run.
         watch: how to watch it.
         report: where to say things.
+        images_per_pair: images that a pair counts for in images per second.
 
     Raises:
         ValueError: for NaN without end, or a checkpoint that cannot be written.
     """
     accelerator = learner.accelerator
     rank, processes = accelerator.process_index, accelerator.num_processes
-    images = run.batch_size * run.gradient_accumulation * processes
+    pairs = run.batch_size * run.gradient_accumulation * processes
+    images = pairs * images_per_pair
     bad = BadSteps(run.max_bad_steps)
     started, before = time.perf_counter(), progress.seconds
     sums, counted, waited, since = torch.zeros(len(loss_names)), 0, 0.0, started
@@ -92,11 +95,9 @@ def run_steps(
             minutes = (time.perf_counter() - started) / 60
             losses[-1] = float(bool(asked) or (run.max_minutes is not None and minutes >= run.max_minutes))
             losses = accelerator.reduce(losses, "mean").cpu()  # each process sees the NaN, and the wish to stop, of any
-            good = bool(torch.isfinite(losses).all()) and learner.update()
-            if not torch.isfinite(losses).all():
-                learner.discard()
+            good = learner.update(usable=bool(torch.isfinite(losses).all()))
             progress.step += 1
-            progress.samples += images
+            progress.samples += pairs
             progress.seconds = before + time.perf_counter() - started
             bad.note(good, progress)
             if good:

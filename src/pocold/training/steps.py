@@ -101,19 +101,27 @@ class Learner:
         """The trained parameters, all parts together."""
         return [p for p in self.model.parameters() if p.requires_grad]
 
-    def update(self) -> bool:
-        """Clip, step, average; False if the gradient was NaN or infinite and the step was skipped."""
+    def update(self, usable: bool) -> bool:
+        """Clip, step, average; the schedule goes on in any case.
+
+        Args:
+            usable: whether the loss was finite, in all processes.
+
+        Returns:
+            False if the step was skipped, for the loss or because the gradient was NaN or infinite.
+        """
         norm = self.accelerator.clip_grad_norm_(self.parameters(), self.settings.max_grad_norm)
-        good = bool(torch.isfinite(torch.as_tensor(norm)))
-        if good or self.run.precision == "fp16":
+        finite = bool(torch.isfinite(torch.as_tensor(norm)))
+        scaled = self.run.precision == "fp16"
+        if usable and (finite or scaled):
             # in fp16 the scaler itself skips a step that overflowed, and lowers its scale only if asked to step
             self.optimizer.step()
-        if good:
+        if usable and finite:
             self._update_average()
         self.schedule.step()
         self.optimizer.zero_grad()
         # the first overflows of fp16 are how its scale is found, not a fault
-        return good or self.run.precision == "fp16"
+        return usable and (finite or scaled)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -122,11 +130,6 @@ class Learner:
         share = 1 - self.average.get_decay(self.average.optimization_step)
         for shadow, parameter in zip(self.average.shadow_params, self.parameters(), strict=True):
             shadow.lerp_(parameter, share)
-
-    def discard(self) -> None:
-        """Leave weights as they are, but let the schedule go on."""
-        self.schedule.step()
-        self.optimizer.zero_grad()
 
     def averaged_weights(self) -> dict[str, Tensor]:
         """The weights that validation and the result use, whole, on the CPU; every process has to call it."""

@@ -24,7 +24,8 @@ from pocold.models.unet import UNet
 from pocold.pipeline import PoseTransferPipeline
 from pocold.schedulers import PUBLISHED_NOISE, make_scheduler
 from pocold.training.checkpoints import Checkpoints, Progress, read_progress
-from pocold.training.config import CONFIG_FILE, LossConfig, ModelConfig, TrainConfig, check_same_run, save_config
+from pocold.training.config import LossConfig, ModelConfig, TrainConfig
+from pocold.training.config_files import CONFIG_FILE, check_same_run, save_config
 from pocold.training.inputs import Inputs
 from pocold.training.loader import Data, open_training_data, training_batches
 from pocold.training.loop import Watch, run_steps
@@ -182,6 +183,7 @@ def train(config: TrainConfig) -> Path:
         weights = learner.averaged_weights()
         if accelerator.is_main_process:
             pipelines.write(weights, progress, data)
+            report.skipped(getattr(data, "skipped", {}))
             report.say(f"{pipelines.folder}: the pipeline after {progress.step} of {config.run.max_steps} steps")
         accelerator.wait_for_everyone()
     finally:
