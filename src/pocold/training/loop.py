@@ -114,7 +114,7 @@ def run_steps(
                     "eta_minutes": (run.max_steps - progress.step) * images / max(rate, 1e-9) / 60,
                 })  # fmt: skip
                 sums, counted, waited, since = torch.zeros(len(loss_names)), 0, 0.0, now
-            saved = False  # never asked of the folder: a late process would find what the main one has just written there
+            saved = False  # the folder would mislead a late process: the main one may have written there already
             if watch is not None and (progress.step % watch.every == 0 or end):
                 saved = _look(watch, learner, progress, checkpoints, report)
                 since, waited = time.perf_counter(), 0.0
