@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from pocold.data.commands import check, shards, synth
+from pocold.drawing.commands import edit, encode, mix, show, transfer
 from pocold.evaluation.commands import compare, evaluate
 from pocold.people.commands import pose
 from pocold.training.commands import CONFIGURED, latents, run_configured
@@ -64,6 +65,11 @@ def data(action: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[_Che
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": demo,
+    "transfer": transfer,
+    "encode": encode,
+    "edit": edit,
+    "mix": mix,
+    "show": show,
     "pose": pose,
     "synth": synth,
     "data": data,
