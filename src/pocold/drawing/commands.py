@@ -80,7 +80,7 @@ def edit(
     like_pose: Path | None = None,
     garments: Path | None = None,
     grow: int = 0,
-    feather: int = 8,
+    feather: int = 2,
 ) -> None:
     """Draw one region of a photograph in another person's appearance. All other pixels stay as they are, to the bit.
 

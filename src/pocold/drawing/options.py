@@ -60,13 +60,13 @@ class DrawOptions(ModelOptions):
     num_images: int = 1
     batch_size: int = 1
 
-    def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"--seed: expected a number of at least 0, got {self.seed}")
-        for name in ("num_images", "batch_size", "steps"):
-            if getattr(self, name) < 1:
-                flag = f"--{name.replace('_', '-')}"
-                raise ValueError(f"{flag}: expected a number of at least 1, got {getattr(self, name)}")
+
+def check_options(options: DrawOptions) -> None:
+    """Raise a ValueError for numbers that cannot be meant."""
+    for name, least in (("seed", 0), ("num_images", 1), ("batch_size", 1), ("steps", 1)):
+        if getattr(options, name) < least:
+            flag = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{flag}: expected a number of at least {least}, got {getattr(options, name)}")
 
 
 def flags(options: ModelOptions) -> list[str]:

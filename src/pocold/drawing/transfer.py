@@ -8,7 +8,7 @@ from PIL import Image
 from pocold.densepose import DensePose
 from pocold.drawing.draw import Task, draw_all, measured, progress_bar
 from pocold.drawing.models import Model, open_model
-from pocold.drawing.options import DrawOptions, FrameName, ModelOptions
+from pocold.drawing.options import DrawOptions, FrameName, ModelOptions, check_options
 from pocold.drawing.results import Report, check_replaceable, origin, picture_paths
 from pocold.drawing.sources import (
     CODE_ENDING,
@@ -51,6 +51,7 @@ def run_transfer(
     options: DrawOptions,
 ) -> None:
     """The body of ``pocold transfer``; see there for the arguments."""
+    check_options(options)
     if not poses:
         raise ValueError("expected at least one pose, such as --pose walk:side or --pose map.png")
     if output is None and sheet is None:
