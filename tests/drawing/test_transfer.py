@@ -203,7 +203,9 @@ def test_a_report_for_programs(here, capsys):
     assert [file["file"] for file in report["files"]] == ["out/walk-side.png", "out/b.png"]
     assert report["pictures drawn"] == 2
     assert report["seconds"] > 0
-    assert report["peak_bytes"] > 10**7
+    assert report["cpu seconds"] > 0
+    assert report["peak bytes"] > 10**7
+    assert report["threads"] == 1
     assert report["files"][0]["seed"] == 0
     assert len(report["files"][0]["model sha256"]) == 64
     assert report["files"][1]["pose"]["file"] == "b.iuv.png"

@@ -84,13 +84,14 @@ def measured(report: Report) -> Iterator[None]:
     device = report.model.pipeline.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     try:
         yield
     finally:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         report.seconds += time.perf_counter() - start
+        report.cpu_seconds += time.process_time() - start_cpu
         report.peak_bytes = peak_memory(device)
 
 

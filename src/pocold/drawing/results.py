@@ -91,7 +91,7 @@ class Report:
         options: how.
         command: its name, and its words without those of ``options``, for people who want to do it again.
         files: what was written, with what it says of itself.
-        seconds: of drawing, without loading and reading.
+        seconds, cpu_seconds: of encoding and drawing, without loading and reading; by the clock, and of the processor.
         drawn: pictures.
         peak_bytes: the most memory held; None where the system does not tell.
     """
@@ -101,6 +101,7 @@ class Report:
     command: Sequence[str]
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     drawn: int = 0
     peak_bytes: int | None = None
 
@@ -147,9 +148,15 @@ class Report:
         device = self.model.pipeline.device
         kind = "GPU memory" if device.type == "cuda" else "memory"
         if self.options.json:
-            costs = {"seconds": round(self.seconds, 3), "peak_bytes": self.peak_bytes, "pictures drawn": self.drawn}
+            costs = {
+                "pictures drawn": self.drawn,
+                "seconds": round(self.seconds, 3),
+                "cpu seconds": round(self.cpu_seconds, 3),
+                "peak bytes": self.peak_bytes,
+                "threads": torch.get_num_threads(),
+            }
             files = [{"file": name, **settings} for name, settings in self.files.items()]
-            print(json.dumps({"files": files, **costs, "threads": torch.get_num_threads()}, indent=2))
+            print(json.dumps({"files": files, **costs}, indent=2))
             return
         for name in self.files:
             print(name)
