@@ -114,11 +114,12 @@ def run_steps(
                     "eta_minutes": (run.max_steps - progress.step) * images / max(rate, 1e-9) / 60,
                 })  # fmt: skip
                 sums, counted, waited, since = torch.zeros(len(loss_names)), 0, 0.0, now
+            saved = False  # the folder would mislead a late process: the main one may have written there already
             if watch is not None and (progress.step % watch.every == 0 or end):
-                _look(watch, learner, progress, checkpoints, report)
+                saved = _look(watch, learner, progress, checkpoints, report)
                 since, waited = time.perf_counter(), 0.0
             due = progress.step % run.checkpoint_every == 0 or stop or end
-            if due and checkpoints.latest() != checkpoints.path(progress.step):
+            if due and not saved:
                 learner.save(checkpoints, progress)
             if stop:
                 why = asked[0] if asked else "run.max_minutes, or another process"
@@ -126,15 +127,17 @@ def run_steps(
                 return
 
 
-def _look(watch: Watch, learner: Learner, progress: Progress, checkpoints: Checkpoints, report: Reporter) -> None:
-    """Measure, and keep a checkpoint that is the best so far."""
+def _look(watch: Watch, learner: Learner, progress: Progress, checkpoints: Checkpoints, report: Reporter) -> bool:
+    """Measure, and keep a checkpoint that is the best so far; whether it was."""
     progress.metrics, sheet = watch.measure(learner.averaged_weights(), progress.step)
     report.scalars(progress.step, {f"validation/{name}": value for name, value in progress.metrics.items()})
     if sheet is not None:
         report.picture(progress.step, "preview", sheet)
     value = progress.metrics[watch.metric]
-    if is_better(watch.metric, value, progress.best):
-        progress.best, progress.best_step = value, progress.step
-        learner.save(checkpoints, progress)
-        if learner.accelerator.is_main_process:
-            write_best(checkpoints.folder, progress, watch.metric)
+    if not is_better(watch.metric, value, progress.best):
+        return False
+    progress.best, progress.best_step = value, progress.step
+    learner.save(checkpoints, progress)
+    if learner.accelerator.is_main_process:
+        write_best(checkpoints.folder, progress, watch.metric)
+    return True
