@@ -52,7 +52,12 @@ def peak_memory_added(function: Callable[[], Any]) -> float:
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak starts again from here
     function()
-    return (_status("VmHWM") - before) / 1e3
+    return peak_memory() - before / 1e3
+
+
+def peak_memory() -> float:
+    """MB that this process held at most. Linux: ``ru_maxrss`` would count the parent's memory before ``exec``, too."""
+    return _status("VmHWM") / 1e3
 
 
 def in_own_process(module: str, *arguments: str) -> float:

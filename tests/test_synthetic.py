@@ -167,9 +167,12 @@ def test_pictures_without_manifest_are_refused(tmp_path):
         write_people(TINY, tmp_path)
 
 
+def test_folders_are_made_as_needed(tmp_path):
+    write_people(TINY, tmp_path / "no" / "such")
+    assert (tmp_path / "no" / "such" / "manifest.json").is_file()
+
+
 def test_folders_that_cannot_be_written(tmp_path):
-    with pytest.raises(ValueError, match="does not exist"):
-        write_people(TINY, tmp_path / "no" / "such")
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="is a file"):
         write_people(TINY, tmp_path / "file")

@@ -6,16 +6,8 @@ from pathlib import Path
 import pytest
 
 from pocold.training.autoencoder import AutoencoderTrainConfig
-from pocold.training.config import (
-    OptimizerConfig,
-    RunConfig,
-    TrainConfig,
-    check_same_run,
-    parse_flags,
-    read_config,
-    save_config,
-    to_toml,
-)
+from pocold.training.config import OptimizerConfig, RunConfig, TrainConfig
+from pocold.training.config_files import check_same_run, parse_flags, read_config, save_config, to_toml
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -21,7 +21,7 @@ from pocold.cli import main
 from pocold.images import read_png_metadata
 from pocold.schedulers import make_scheduler
 from pocold.training import checkpoints
-from pocold.training.config import save_config
+from pocold.training.config_files import save_config
 from pocold.training.steps import step_seed
 from pocold.training.transfer import TransferModel, build_networks, train
 
@@ -202,6 +202,16 @@ def test_resume_from_a_broken_checkpoint_names_it(config):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"model.safetensors cannot be read .*; remove .*step-00000002 to go on"):
         train(changed(config, run={"max_steps": 3}))
+
+
+def test_resume_drops_what_the_log_says_beyond_the_checkpoint(config):
+    train(changed(config, run={"max_steps": 1}))
+    path = folder_of(config) / "log.jsonl"
+    with path.open("a") as file:  # as a run leaves it that was killed between two checkpoints
+        file.write('{"step": 2, "loss": 99.0}\n{"step": 3, "lo')
+    train(config)
+    assert [entry["step"] for entry in log(folder_of(config))] == [1, 2]
+    assert log(folder_of(config))[1]["loss"] != 99.0
 
 
 def test_resume_after_max_minutes_goes_on_where_it_stopped(config):

@@ -46,6 +46,7 @@ def write_shards(
         raise ValueError(f"{out} is not empty; choose another folder")
     packed: dict[str, int] = {}
     pictures = 0
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
     with atomic_folder(out) as folder:
         (folder / "shards").mkdir()
         for split, data in splits.items():

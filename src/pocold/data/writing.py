@@ -114,11 +114,9 @@ def _readable_errors(folder: Path) -> Iterator[None]:
 
 
 def _prepare(config: SyntheticConfig, folder: Path, shards: bool) -> None:
-    if not folder.parent.is_dir():
-        raise ValueError(f"cannot create {folder}: the folder {folder.parent} does not exist")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"expected a folder to write to, but {folder} is a file")
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     strangers = [p.name for p in folder.iterdir()] if not (folder / MANIFEST).exists() else []
     if any(name in ENDINGS or name == "shards" for name in strangers):
         raise ValueError(f"{folder} holds pictures but no {MANIFEST}; choose another folder")

@@ -7,7 +7,7 @@ again as a whole: some kernels round differently in batches of other sizes, and 
 import json
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,15 @@ def picture_name(pair: Pair) -> str:
     if len(name) > _LONGEST_NAME:
         name = f"{name[:_LONGEST_NAME]}-{zlib.crc32(name.encode()):08x}"
     return f"{name}.png"
+
+
+def check_names(pairs: Sequence[Pair]) -> None:
+    """Raise a ValueError if two pairs would have one file name (``a_2_b`` from ``c``, and ``a`` from ``b_2_c``)."""
+    names: dict[str, Pair] = {}
+    for pair in pairs:
+        other = names.setdefault(picture_name(pair), pair)
+        if other != pair:
+            raise ValueError(f"the pictures of {pair} and {other} would have the same file name; rename one")
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,7 @@ def draw_missing(
     Raises:
         ValueError: if a picture cannot be read or drawn. What was drawn stays, and the same call continues.
     """
+    check_names(selection.pairs)
     batches = [selection.pairs[i : i + batch_size] for i in range(0, len(selection.pairs), batch_size)]
     share = batches[processes.rank :: processes.count]
     total, done, pictures, seconds = sum(map(len, share)), 0, 0, 0.0

@@ -13,9 +13,9 @@ from torch import Tensor
 from pocold.data.pictures import PairDataset
 from pocold.data.shards import ShardPairs
 from pocold.evaluation.baselines import Painter
-from pocold.evaluation.drawing import DrawingCost, draw_missing, hold_settings, picture_name
-from pocold.evaluation.measuring import Measurements, WeightFiles, load_instruments, measure
-from pocold.evaluation.processes import Processes, joined_processes
+from pocold.evaluation.drawing import DrawingCost, draw_missing, hold_settings
+from pocold.evaluation.measuring import Instruments, Measurements, WeightFiles, load_instruments, measure
+from pocold.evaluation.processes import joined_processes
 from pocold.evaluation.protocols import Protocol, Size, find_protocol
 from pocold.evaluation.report import FORMAT, summary, versions, write_report
 from pocold.evaluation.selection import RealPictures, Selection
@@ -111,77 +111,103 @@ def evaluate(
     with joined_processes() as processes:
         device = processes.device(config.device)
         selection = Selection(data, config.limit)
-        settings = _settings(selection, painter, protocol, drawn, config.batch_size)
+        plan = _Plan(name, split, config, protocol, selection, drawn, size, device)
         tools = real_pictures = None
         with processes.together():
             if processes.first:
                 # everything that can be wrong is told before the first picture is drawn
                 tools = load_instruments(protocol, size, config.weights, config.without, device, estimator)
-                if any(name in tools.names for name in tools.extractors):
-                    real_pictures = _open_real(real, config.real_limit)
+                if tools.frechet:
+                    real_pictures = _open_real(real, config.real_limit, len(selection.pairs))
                 folder.mkdir(parents=True, exist_ok=True)
                 out.mkdir(parents=True, exist_ok=True)
-                hold_settings(folder, settings)
+                hold_settings(folder, plan.settings(painter))
         shown = progress if processes.first else None
         with processes.together():
             cost = draw_missing(
                 selection, painter, folder, drawn, protocol.frame, config.batch_size, processes, device,
                 _part(shown, "drawing"),
             )  # fmt: skip
-        costs = processes.gather((cost, data.skipped))
+        spent = processes.gather((cost, data.skipped))
         report: dict[str, Any] = {}
         with processes.together():
             if tools is not None:
                 measured = measure(selection, folder, protocol, size, tools, real_pictures, _part(shown, "measuring"))
-                if not measured.rows:
-                    raise ValueError(f"{data.origin}: not one of {len(selection.pairs)} pairs can be read")
-                skipped = {key: reason for _, entries in costs for key, reason in entries.items()} | data.skipped
-                report = {
-                    "format": FORMAT,
-                    "name": name,
-                    "protocol": protocol.describe(size, drawn),
-                    "metrics": _summaries(tools.names, measured),
-                    "drawn size": drawn and list(drawn),
-                    "data": {
-                        "origin": data.origin, "split": split, "listed": selection.listed,
-                        "evaluated": len(measured.rows), "limit": config.limit, "checksum": selection.checksum(),
-                        "skipped": skipped,
-                    },
-                    "real": _about_real(real_pictures, measured),
-                    "left out": list(config.without),
-                    "weights": tools.files,
-                    "settings": settings,
-                    "seed": settings.get("seed"),
-                    **_costs([cost for cost, _ in costs], device, config.batch_size, processes),
-                    "versions": versions(),
-                    "notes": _notes(protocol, tools.names, measured),
-                }  # fmt: skip
+                report = plan.report(plan.settings(painter), tools, real_pictures, measured, spent)
                 write_report(report, out)
                 write_sheet(selection, folder, measured.rows, out / "sheet.png", f"{name}, protocol {protocol.name}")
         return processes.gather(report)[0]
 
 
-def _settings(
-    selection: Selection, painter: Painter, protocol: Protocol, drawn: Size | None, batch_size: int
-) -> dict[str, Any]:
-    """All that decides the pictures."""
-    names: dict[str, Any] = {}
-    for pair in selection.pairs:
-        other = names.setdefault(picture_name(pair), pair)
-        if other != pair:
-            raise ValueError(f"the pictures of {pair} and {other} would have the same file name; rename one")
-    return {
-        **painter.settings(),
-        "drawn size": drawn,
-        "frame": protocol.frame,
-        "batch size": batch_size,
-        "pairs": len(selection.pairs),
-        "data": selection.checksum(),
-    }
+@dataclass(frozen=True)
+class _Plan:
+    """What was decided before anything was drawn."""
+
+    name: str
+    split: str
+    config: EvaluationConfig
+    protocol: Protocol
+    selection: Selection
+    drawn: Size | None
+    size: Size | None
+    device: torch.device
+
+    def settings(self, painter: Painter) -> dict[str, Any]:
+        """All that decides the pictures."""
+        return {
+            **painter.settings(),
+            "drawn size": self.drawn and list(self.drawn),
+            "frame": self.protocol.frame,
+            "batch size": self.config.batch_size,
+            "device": self.device.type,
+            "pairs": len(self.selection.pairs),
+            "data": self.selection.checksum(),
+        }
+
+    def report(
+        self,
+        settings: dict[str, Any],
+        tools: Instruments,
+        real: RealPictures | None,
+        measured: Measurements,
+        spent: Sequence[tuple[DrawingCost, dict[str, str]]],
+    ) -> dict[str, Any]:
+        """The report; ``spent`` is each process's cost and skipped pictures."""
+        data, selection = self.selection.data, self.selection
+        skipped = {name: reason for _, entries in spent for name, reason in entries.items()} | data.skipped
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "protocol": self.protocol.describe(self.size, self.drawn),
+            "metrics": _summaries(tools.names, measured),
+            "drawn size": self.drawn and list(self.drawn),
+            "data": {
+                "origin": data.origin,
+                "split": self.split,
+                "listed": selection.listed,
+                "repeated": selection.repeated,
+                "evaluated": len(measured.rows),
+                "limit": self.config.limit,
+                "checksum": selection.checksum(),
+                "skipped": skipped,
+            },
+            "real": _about_real(real, measured),
+            "left out": list(self.config.without),
+            "weights": tools.files,
+            "settings": settings,
+            "seed": settings.get("seed"),
+            **_costs([cost for cost, _ in spent], self.device, self.config.batch_size),
+            "versions": versions(),
+            "notes": _notes(self.protocol, tools.names, measured),
+        }
 
 
-def _open_real(real: Callable[[], PairDataset | ShardPairs | Path] | None, limit: int | None) -> RealPictures:
+def _open_real(
+    real: Callable[[], PairDataset | ShardPairs | Path] | None, limit: int | None, pairs: int
+) -> RealPictures:
     hint = "name a folder with --real, or leave Frechet distances out with --without fid fd_stlpips"
+    if pairs < 2:
+        raise ValueError("Frechet distances need at least 2 pairs; leave them out with --without fid fd_stlpips")
     if real is None:
         raise ValueError(f"Frechet distances need real pictures: {hint}")
     try:
@@ -219,14 +245,14 @@ def _about_real(real: RealPictures | None, measured: Measurements) -> dict[str, 
     }
 
 
-def _costs(costs: list[DrawingCost], device: torch.device, batch_size: int, processes: Processes) -> dict[str, Any]:
+def _costs(costs: Sequence[DrawingCost], device: torch.device, batch_size: int) -> dict[str, Any]:
     drawn = sum(cost.pictures for cost in costs)
     peaks = [cost.peak_bytes for cost in costs if cost.peak_bytes is not None]
     gpu = device.type == "cuda"
     return {
         "time": {
             "seconds_per_image": sum(cost.seconds for cost in costs) / drawn if drawn else None,
-            "drawn_now": drawn, "processes": processes.count, "threads": torch.get_num_threads(),
+            "drawn_now": drawn, "processes": len(costs), "threads": torch.get_num_threads(),
         },
         "memory": {
             "peak_bytes": max(peaks, default=None), "kind": "GPU memory" if gpu else "resident memory",
@@ -238,6 +264,8 @@ def _costs(costs: list[DrawingCost], device: torch.device, batch_size: int, proc
 
 def _notes(protocol: Protocol, names: Sequence[str], measured: Measurements) -> list[str]:
     notes = [f"{protocol.name}: {protocol.about}", *protocol.notes]
+    there = {*measured.frechet, *(name for row in measured.rows.values() for name in row)}
+    notes += [f"{name}: no picture had anything to compare" for name in names if name not in there]
     widths = {"fd_stlpips": 832, "fid": 2048, "fid_torchvision": 2048}
     for name in names:
         fewest = min(measured.drawn, measured.real)

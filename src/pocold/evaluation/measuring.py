@@ -72,6 +72,11 @@ class Instruments:
     estimator: Callable[[Tensor], Tensor] | None = None
     files: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def frechet(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """The extractors of those Frechet distances that are asked for."""
+        return {name: extract for name, extract in self.extractors.items() if name in self.names}
+
 
 def load_instruments(
     protocol: Protocol,
@@ -169,7 +174,7 @@ def measure(
         ValueError: if a picture is missing or cannot be read.
     """
     result = Measurements()
-    extractors = {name: extract for name, extract in tools.extractors.items() if name in tools.names}
+    extractors = tools.frechet
     drawn_moments = {name: metrics.Moments() for name in extractors}
     total, done = len(selection.pairs) + (len(real.names) if real is not None and extractors else 0), 0
     for pair in selection.pairs:
@@ -184,6 +189,8 @@ def measure(
         done += 1
         if progress is not None:
             progress(done, total)
+    if not result.rows:
+        raise ValueError(f"{selection.data.origin}: not one of {len(selection.pairs)} pairs can be read")
     if not extractors:
         return result
     if real is None:

@@ -95,6 +95,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines += ["", f"Compared at {_size(protocol['size'])}; drawn at {_size(report['drawn size'])}."]
     of = "" if data["evaluated"] == data["listed"] else f" of {data['listed']} listed"
     lines.append(f"{data['evaluated']} pairs{of}, split {data['split']} of {data['origin']}.")
+    if data["repeated"]:
+        lines.append(f"{data['repeated']} pairs are listed more than once; they count once.")
     if data["limit"]:
         lines.append(
             f"**Only {data['limit']} pairs, evenly spread, were asked for: not the number of a whole test set.**"

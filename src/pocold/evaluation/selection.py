@@ -41,7 +41,8 @@ class Selection:
 
     Attributes:
         pairs: names, source and target.
-        listed: pairs that the split names, missing ones included.
+        listed: pairs that the split names, missing and repeated ones included.
+        repeated: how many of these are named before; such pairs count once.
 
     Raises:
         ValueError: for a limit below 1, or no pairs at all.
@@ -55,7 +56,9 @@ class Selection:
         else:
             pairs = [pair for group in data.people() for pair in group.pairs]
             self.listed = len(pairs)
-        self.pairs = sorted(evenly(list(dict.fromkeys(pairs)), limit), key=lambda pair: pair[0])
+        unique = list(dict.fromkeys(pairs))
+        self.repeated = len(pairs) - len(unique)
+        self.pairs = sorted(evenly(unique, limit), key=lambda pair: pair[0])
         if not self.pairs:
             raise ValueError(f"{data.origin}: there are no pairs")
         self._raw: dict[str, RawPicture] = {}

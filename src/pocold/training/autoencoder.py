@@ -27,16 +27,8 @@ from pocold.models.perceptual import load_st_lpips
 from pocold.reconstruction import ReconstructionWeights, discriminator_loss, reconstruction_loss
 from pocold.sheets import sheet_of_rows
 from pocold.training.checkpoints import Checkpoints, Progress, read_progress
-from pocold.training.config import (
-    CONFIG_FILE,
-    AutoencoderModelConfig,
-    DataConfig,
-    OptimizerConfig,
-    RunConfig,
-    ValidationConfig,
-    check_same_run,
-    save_config,
-)
+from pocold.training.config import AutoencoderModelConfig, DataConfig, OptimizerConfig, RunConfig, ValidationConfig
+from pocold.training.config_files import CONFIG_FILE, check_same_run, save_config
 from pocold.training.loader import Data, first_samples, open_training_data, open_validation_data, training_batches
 from pocold.training.loop import Watch, run_steps
 from pocold.training.model_card import autoencoder_card, write_card
@@ -124,13 +116,15 @@ def build_autoencoder(config: AutoencoderTrainConfig, data: Data) -> Autoencoder
             except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
                 raise ValueError(f"{settings.config} describes no AutoencoderKL: {error}") from None
         vae = PatchAutoencoder(
-            settings.latent_channels,
-            settings.encoder_channels,
-            settings.encoder_layers,
-            settings.decoder_channels,
-            settings.decoder_layers,
+            # by name: diffusers takes what is given by position for defaults, and forgets it in from_config
+            latent_channels=settings.latent_channels,
+            encoder_channels=settings.encoder_channels,
+            encoder_layers=settings.encoder_layers,
+            decoder_channels=settings.decoder_channels,
+            decoder_layers=settings.decoder_layers,
         )
     samples = first_samples(data, _FOR_COMPONENTS)
+    _check_size(vae, samples[0]["target"])
     vae.init_from_patches([sample["target"][None] for sample in samples])
     return vae
 
@@ -165,7 +159,9 @@ def train_autoencoder(config: AutoencoderTrainConfig) -> Path:
     vae.train()
     if isinstance(vae, PatchAutoencoder):
         vae.to(memory_format=torch.channels_last)  # a third faster in bf16
-    model = AutoencoderModel(vae, config.loss)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.run.seed)
+        model = AutoencoderModel(vae, config.loss)
     if accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         checkpoints.clear_leftovers()
@@ -192,10 +188,11 @@ def train_autoencoder(config: AutoencoderTrainConfig) -> Path:
         batches = training_batches(
             data, config.data, config.run.batch_size, config.run.seed, rank, processes, progress.samples
         )
-        run_steps(config.run, learner, batches, pictures_of, LOSSES, progress, checkpoints, watch, report)
+        run_steps(config.run, learner, batches, pictures_of, LOSSES, progress, checkpoints, watch, report, 2)
         weights = learner.averaged_weights()
         if accelerator.is_main_process:
             _write(vae, weights, config, progress, data, folder / "vae")
+            report.skipped(getattr(data, "skipped", {}))
             report.say(f"{folder / 'vae'}: the autoencoder after {progress.step} of {config.run.max_steps} steps")
         accelerator.wait_for_everyone()
     finally:
@@ -215,12 +212,7 @@ def _check_before_start(
     batches = training_batches(data, replace(config.data, workers=0), 1, config.run.seed, 0, 1, 0)
     model.to(device)
     pictures = pictures_of(next(batches), None)
-    factor = autoencoder.downsampling_factor(model.vae)
-    if any(side % factor for side in pictures.shape[-2:]):
-        raise ValueError(
-            f"the autoencoder needs pictures whose sides are multiples of {factor}, got {tuple(pictures.shape[-2:])}; "
-            "set data.height and data.width"
-        )
+    _check_size(model.vae, pictures)
     losses = model(pictures, torch.Generator().manual_seed(0))
     losses[0].backward()
     model.zero_grad(set_to_none=True)
@@ -231,6 +223,15 @@ def _check_before_start(
         f"pictures {tuple(pictures.shape[-2:])}, {type(model.vae).__name__} of {count:.2f} M parameters, device "
         f"{device}, first loss {losses[0].item():.4f}"
     )
+
+
+def _check_size(vae: Autoencoder, pictures: Tensor) -> None:
+    factor, size = autoencoder.downsampling_factor(vae), tuple(pictures.shape[-2:])
+    if any(side % factor for side in size):
+        raise ValueError(
+            f"the autoencoder needs pictures whose sides are multiples of {factor}, got {size}; "
+            "set data.height and data.width"
+        )
 
 
 def _averaged(vae: Autoencoder, weights: Mapping[str, Tensor]) -> Autoencoder:

@@ -38,7 +38,8 @@ def run_configured(command: str, arguments: Sequence[str]) -> None:
     Raises:
         ValueError: if no config is named, or for whatever the training finds wrong.
     """
-    from pocold.training.config import TrainConfig, parse_flags, read_config
+    from pocold.training.config import TrainConfig
+    from pocold.training.config_files import parse_flags, read_config
 
     if not arguments or arguments[0].startswith("-"):
         raise ValueError(f"expected a config file, then flags: pocold {command} CONFIG.toml [--run.max-steps 1000 ...]")

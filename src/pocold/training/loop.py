@@ -50,6 +50,7 @@ def run_steps(
     checkpoints: Checkpoints,
     watch: Watch | None,
     report: Reporter,
+    images_per_pair: int = 1,
 ) -> None:
     """Optimizer steps from ``progress.step`` to the last one, or until something asks to stop.
 
@@ -63,13 +64,15 @@ def run_steps(
         checkpoints: where to keep the run.
         watch: how to watch it.
         report: where to say things.
+        images_per_pair: images that a pair counts for in images per second.
 
     Raises:
         ValueError: for NaN without end, or a checkpoint that cannot be written.
     """
     accelerator = learner.accelerator
     rank, processes = accelerator.process_index, accelerator.num_processes
-    images = run.batch_size * run.gradient_accumulation * processes
+    pairs = run.batch_size * run.gradient_accumulation * processes
+    images = pairs * images_per_pair
     bad = BadSteps(run.max_bad_steps)
     started, before = time.perf_counter(), progress.seconds
     sums, counted, waited, since = torch.zeros(len(loss_names)), 0, 0.0, started
@@ -92,11 +95,9 @@ def run_steps(
             minutes = (time.perf_counter() - started) / 60
             losses[-1] = float(bool(asked) or (run.max_minutes is not None and minutes >= run.max_minutes))
             losses = accelerator.reduce(losses, "mean").cpu()  # each process sees the NaN, and the wish to stop, of any
-            good = bool(torch.isfinite(losses).all()) and learner.update()
-            if not torch.isfinite(losses).all():
-                learner.discard()
+            good = learner.update(usable=bool(torch.isfinite(losses).all()))
             progress.step += 1
-            progress.samples += images
+            progress.samples += pairs
             progress.seconds = before + time.perf_counter() - started
             bad.note(good, progress)
             if good:
@@ -113,11 +114,12 @@ def run_steps(
                     "eta_minutes": (run.max_steps - progress.step) * images / max(rate, 1e-9) / 60,
                 })  # fmt: skip
                 sums, counted, waited, since = torch.zeros(len(loss_names)), 0, 0.0, now
+            saved = False  # the folder would mislead a late process: the main one may have written there already
             if watch is not None and (progress.step % watch.every == 0 or end):
-                _look(watch, learner, progress, checkpoints, report)
+                saved = _look(watch, learner, progress, checkpoints, report)
                 since, waited = time.perf_counter(), 0.0
             due = progress.step % run.checkpoint_every == 0 or stop or end
-            if due and checkpoints.latest() != checkpoints.path(progress.step):
+            if due and not saved:
                 learner.save(checkpoints, progress)
             if stop:
                 why = asked[0] if asked else "run.max_minutes, or another process"
@@ -125,15 +127,17 @@ def run_steps(
                 return
 
 
-def _look(watch: Watch, learner: Learner, progress: Progress, checkpoints: Checkpoints, report: Reporter) -> None:
-    """Measure, and keep a checkpoint that is the best so far."""
+def _look(watch: Watch, learner: Learner, progress: Progress, checkpoints: Checkpoints, report: Reporter) -> bool:
+    """Measure, and keep a checkpoint that is the best so far; whether it was."""
     progress.metrics, sheet = watch.measure(learner.averaged_weights(), progress.step)
     report.scalars(progress.step, {f"validation/{name}": value for name, value in progress.metrics.items()})
     if sheet is not None:
         report.picture(progress.step, "preview", sheet)
     value = progress.metrics[watch.metric]
-    if is_better(watch.metric, value, progress.best):
-        progress.best, progress.best_step = value, progress.step
-        learner.save(checkpoints, progress)
-        if learner.accelerator.is_main_process:
-            write_best(checkpoints.folder, progress, watch.metric)
+    if not is_better(watch.metric, value, progress.best):
+        return False
+    progress.best, progress.best_step = value, progress.step
+    learner.save(checkpoints, progress)
+    if learner.accelerator.is_main_process:
+        write_best(checkpoints.folder, progress, watch.metric)
+    return True

@@ -10,7 +10,7 @@ from torch import nn
 
 from pocold.files import atomic_write
 from pocold.training.checkpoints import Progress
-from pocold.training.config import to_toml
+from pocold.training.config_files import to_toml
 
 
 def write_card(folder: Path, text: str) -> None:
@@ -45,7 +45,7 @@ def _card(
 ) -> str:
     sizes = [f"| {name} | {sum(p.numel() for p in part.parameters()) / 1e6:.2f} M |" for name, part in parts.items()]
     run = config.run
-    skipped = len(data.skipped) if hasattr(data, "skipped") else 0
+    skipped = len(getattr(data, "skipped", {}))  # people that are drawn on the fly cannot be broken
     data_lines = [
         f"- data: {config.data.path or config.data.layout}, split {config.data.split}",
         f"- pairs seen: {progress.samples:,}"

@@ -4,13 +4,17 @@ import json
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressDisplay
+
+from pocold.files import atomic_write
 
 
 class Reporter:
@@ -81,11 +85,17 @@ class Reporter:
             parts = [f"{name} {value:.4g}" for name, value in values.items() if name != "eta_minutes"]
             self.say(f"step {step}/{self.max_steps}  " + "  ".join(parts) + (f"  ETA {left:.0f} min" if left else ""))
 
+    def skipped(self, pictures: Mapping[str, str]) -> None:
+        """Say which pictures were left out as broken, and list them with the reasons in ``skipped.json``."""
+        if self.main and pictures:
+            path = self._path.with_name("skipped.json")
+            with atomic_write(path) as temporary:
+                temporary.write_text(json.dumps(dict(pictures), indent=1) + "\n", encoding="utf-8")
+            self.say(f"{len(pictures)} pictures were left out as missing or broken; {path} lists them")
+
     def picture(self, step: int, name: str, picture: Image.Image) -> None:
         """Show a picture in TensorBoard."""
         if self._board is not None:
-            import numpy as np
-
             self._board.add_image(name, np.asarray(picture), step, dataformats="HWC")
 
     def close(self) -> None:

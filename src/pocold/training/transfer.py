@@ -6,6 +6,7 @@ Legend: B pairs per process and backward pass, C latent channels, h w latent siz
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from pocold.models.unet import UNet
 from pocold.pipeline import PoseTransferPipeline
 from pocold.schedulers import PUBLISHED_NOISE, make_scheduler
 from pocold.training.checkpoints import Checkpoints, Progress, read_progress
-from pocold.training.config import CONFIG_FILE, LossConfig, ModelConfig, TrainConfig, check_same_run, save_config
+from pocold.training.config import LossConfig, ModelConfig, TrainConfig
+from pocold.training.config_files import CONFIG_FILE, check_same_run, save_config
 from pocold.training.inputs import Inputs
 from pocold.training.loader import Data, open_training_data, training_batches
 from pocold.training.loop import Watch, run_steps
@@ -181,6 +183,7 @@ def train(config: TrainConfig) -> Path:
         weights = learner.averaged_weights()
         if accelerator.is_main_process:
             pipelines.write(weights, progress, data)
+            report.skipped(getattr(data, "skipped", {}))
             report.say(f"{pipelines.folder}: the pipeline after {progress.step} of {config.run.max_steps} steps")
         accelerator.wait_for_everyone()
     finally:
@@ -254,15 +257,22 @@ class ResultPipeline:
         folder: Path,
     ) -> None:
         self.config, self.folder = config, folder / "pipeline"
-        self._parts = {"unet": unet.__class__.from_config(unet.config), "appearance_encoder": None}
-        self._parts["appearance_encoder"] = encoder.__class__.from_config(encoder.config)
-        self._pipeline = PoseTransferPipeline(vae, self._parts["appearance_encoder"], self._parts["unet"], scheduler)
-        self._pipeline.set_progress_bar_config(disable=True)
+        self._vae, self._configs, self._scheduler = vae, (unet.config, encoder.config), scheduler
+
+    @cached_property
+    def _pipeline(self) -> PoseTransferPipeline:
+        """Made when it is first needed: a run without validation does not hold a second set of weights."""
+        unet, encoder = self._configs
+        pipeline = PoseTransferPipeline(
+            self._vae, AppearanceEncoder.from_config(encoder), UNet.from_config(unet), self._scheduler
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
 
     def pipeline(self, weights: Mapping[str, Tensor]) -> PoseTransferPipeline:
         """The pipeline with these weights of a :class:`TransferModel`."""
-        for name, part in self._parts.items():
-            prefix = f"{name}."
+        for name in ("unet", "appearance_encoder"):
+            part, prefix = getattr(self._pipeline, name), f"{name}."
             part.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
             part.eval().to(self._pipeline.vae.device)
         return self._pipeline
