@@ -38,6 +38,7 @@ def test_the_same_seed_redraws_the_same_bytes(here, model):
     first = {path.name: path.read_bytes() for path in here.glob("out-*.png")}
     assert sorted(first) == ["out-b-1.png", "out-b-2.png", "out-hips-quarter-1.png", "out-hips-quarter-2.png"]
     assert len(set(first.values())) == 4
+    assert [read_png_metadata(name)["seed"] for name in sorted(first)] == [5, 6, 5, 6]
     pocold("transfer a.png --pose b.iuv.png hips:quarter -o out.png --num-images 2 --seed 5", model=model)
     assert {path.name: path.read_bytes() for path in here.glob("out-*.png")} == first
     # each alone, by the command that it carries
