@@ -39,6 +39,11 @@ def test_parts_of_the_second(here):
     ).images[0]
     np.testing.assert_array_equal(pixels("out.png"), np.asarray(expected))
     assert read_png_metadata("out.png")["weight"] == 1.0
+    pocold("mix a.png b.png --weight 0.123456789 --pose walk b.iuv.png --num-images 2 --like none -o out.png")
+    content = (here / "out-b-2.png").read_bytes()
+    assert [read_png_metadata(f"out-walk-{i}.png")["seed"] for i in (1, 2)] == [0, 1]
+    pocold(" ".join(read_png_metadata("out-b-2.png")["again"].split()[1:]), model=None)
+    assert (here / "out-b-2.png").read_bytes() == content
 
 
 @pytest.mark.parametrize("model", ["toy", "hint"])
@@ -120,6 +125,9 @@ def test_one_row_or_column(here):
     pocold("mix a.png b.png --grid 1x2 --weight 0.25 --pose walk hips --like none -o row.png")
     pocold("mix a.png b.png --grid 3x1 -o column.png")
     assert read_png_metadata("row.png")["weights"] == [0.25]
+    content = (here / "row.png").read_bytes()
+    pocold(" ".join(read_png_metadata("row.png")["again"].split()[1:]), model=None)
+    assert (here / "row.png").read_bytes() == content
     assert pixels("column.png").shape[1] == 2 * (SIZE[1] + 4) + 4
 
 

@@ -238,6 +238,9 @@ def test_a_folder_in_half_precision_is_drawn_in_fp32_on_a_cpu(here):
 
 
 def test_encoding_parts(here, capsys):
+    pocold("encode a.png -o legs.safetensors --parts legs 5 --json")
+    report = json.loads(capsys.readouterr().out)
+    assert report["files"][0]["again"] == "pocold encode a.png --parts legs 5 -o legs.safetensors --model toy"
     pocold("encode a.png -o legs.safetensors --parts legs 5")
     pipeline = PoseTransferPipeline.from_pretrained("toy")
     expected = pipeline.encode_appearance("a.png", source_pose="a.iuv.png", parts=["legs", 5])
@@ -271,7 +274,10 @@ def test_others_may_read_a_code(here):
         ("transfer a.safetensors b.png --pose walk -o out.png", "expected one appearance code, or photographs of one"),
         ("transfer a.png --pose walk -o out.jpg", "pictures are written as .png (they carry metadata) or into a fold"),
         ("transfer a.png --pose walk -o no/such/out.png", "the folder no/such does not exist; create it first"),
-        ("transfer a.png --pose walk -o out.png --sheet sheet.jpg", "pictures are written as .png"),
+        ("transfer a.png --pose walk -o out.png --sheet sheet.jpg", "--sheet: expected a file name ending in .png"),
+        ("transfer a.png --pose walk --sheet no/such/sheet.png", "in a folder that exists, got no/such/sheet.png"),
+        ("transfer a.png --pose walk -o x.png --sheet x.png", "--sheet and --output would both write x.png"),
+        ("transfer a.png --pose walk -o out.png --paste-back --frame crop", "leave out --frame crop"),
         ("transfer a.png --pose walk -o out.png --steps 0", "--steps: expected a number of at least 1, got 0"),
         ("transfer a.png --pose walk -o out.png --num-images 0", "--num-images: expected a number of at least 1"),
         ("transfer a.png --pose walk -o out.png --seed -1", "--seed: expected a number of at least 0, got -1"),

@@ -1,8 +1,10 @@
 """``pocold mix``: two people in one appearance code, by parts of the body, by weight, or both."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -10,6 +12,7 @@ from PIL import Image
 from pocold.appearance import AppearanceCode
 from pocold.densepose import NUM_LABELS, body_part_labels
 from pocold.drawing.draw import Task, draw_all, measured, progress_bar
+from pocold.drawing.models import Model
 from pocold.drawing.options import DrawOptions, FrameName, check_options
 from pocold.drawing.results import Report, check_replaceable, origin, picture_paths
 from pocold.drawing.sources import (
@@ -82,6 +85,46 @@ def _whole(
     return encode_person(pipeline, first, asked, mode).blend(encode_person(pipeline, second, asked, mode), weight)
 
 
+@dataclass(frozen=True, eq=False)
+class _Mixture:
+    """Two people, and what of the second is to come into the first.
+
+    Attributes:
+        model: encodes and draws.
+        options: how.
+        people: the two.
+        parts: as typed; none is everywhere.
+        frame: how photographs are framed.
+        report: of the command.
+        own, words: what every file's metadata say of it, and of the command line.
+    """
+
+    model: Model
+    options: DrawOptions
+    people: Sequence[Person]
+    parts: Sequence[str]
+    frame: FrameName
+    report: Report
+    own: dict[str, Any]
+    words: Sequence[str]
+
+    def code(self, weight: float) -> AppearanceCode:
+        """The code with so much of the second."""
+        parts = named_parts(self.parts) or None
+        size, mode = asked_size(self.options), frame_mode(self.frame)
+        return mix_people(self.model.pipeline, self.people[0], self.people[1], weight, parts, size, mode)
+
+    def draw(self, weights: Sequence[float], targets: Sequence[Target], size: Size) -> Iterator[Image.Image]:
+        """Every seed of every pose with every weight, in this order from the inside out; measured."""
+        seeds = range(self.options.seed, self.options.seed + self.options.num_images)
+        with measured(self.report), progress_bar(len(weights) * len(targets) * len(seeds)) as progress:
+            codes = [self.code(weight) for weight in weights]
+            tasks = [Task(code, target.pose, seed) for code in codes for target in targets for seed in seeds]
+            for picture in draw_all(self.model.pipeline, tasks, self.options, size, frame_mode(self.frame), progress):
+                self.report.drawn += 1
+                yield picture
+
+
 def run_mix(
     files: tuple[Path, Path],
     output: Path | None,
@@ -101,67 +144,70 @@ def run_mix(
     if maps and len(maps) != 2:
         raise ValueError(f"--source-pose: expected one map for each of the two photographs, got {len(maps)}")
     tiles = None if grid is None else _parse_grid(grid, poses, weight, options)
-    as_code = output.suffix == CODE_ENDING
-    if as_code:
-        if poses or grid is not None:
-            raise ValueError(f"{output} is the code alone, without a picture: leave out --pose and --grid")
-        check_code_path(output)
-        paths = [output]
-    else:
-        labels = [pose_label(pose) for pose in poses] or [f"{files[0].stem}-{files[1].stem}"]
-        paths = picture_paths(output, labels if tiles is None else ["grid"], options.num_images)
+    paths = _paths(output, files, poses, grid, options)
     check_replaceable(paths, [*files, *maps, *map(Path, poses)], options.overwrite)
     people = [read_person([file], maps[i : i + 1]) for i, file in enumerate(files)]
     model = open_for(options)
     size, people = _prepare(model.pipeline, people, poses, options, frame)
-    targets = [] if as_code else _targets(people[0], poses, size, like, frame, tiles)
-
-    share = weight if weight is not None else 1.0 if parts else 0.5
     report = Report(model, options, ["mix", *(file.name for file in files)])
     own = {"source": [origin(file) for file in files], "parts": list(parts), "frame": frame}
     words = ["--parts", *parts] if parts else []
     words += ["--like", Path(like).name] if like != SOURCE else []
     words += ["--frame", frame] if frame != "pad" else []
     words += ["--source-pose", *(path.name for path in maps)] if maps else []
+    mixture = _Mixture(model, options, people, parts, frame, report, own, words)
 
-    def code_of(part_of_second: float) -> AppearanceCode:
-        where = named_parts(parts) or None
-        return mix_people(model.pipeline, people[0], people[1], part_of_second, where, asked, frame_mode(frame))
-
-    asked = asked_size(options)
-    if as_code:
+    share = weight if weight is not None else 1.0 if parts else 0.5
+    if output.suffix == CODE_ENDING:
         with measured(report):
-            code = code_of(share)
-        report.write_code(code, output, report.settings({**own, "weight": share}, [*words, "--weight", f"{share:g}"]))
-        report.tell()
-        return
-    weights = [share] if tiles is None else np.linspace(0, 1, tiles[0]).tolist() if tiles[0] > 1 else [share]
-    seeds = [options.seed + i for i in range(options.num_images)]
-    with measured(report), progress_bar(len(weights) * len(targets) * len(seeds)) as progress:
-        codes = [code_of(each) for each in weights]
-        tasks = [Task(code, target.pose, seed) for code in codes for target in targets for seed in seeds]
-        drawn = []
-        for picture in draw_all(model.pipeline, tasks, options, size, frame_mode(frame), progress):
-            report.drawn += 1
-            drawn.append(picture)
-            if tiles is None:
-                i = len(drawn) - 1
-                line = [
-                    *words,
-                    "--weight",
-                    f"{share:g}",
-                    *_pose_words(poses[i // len(seeds) :][:1]),
-                    "-o",
-                    paths[i].name,
-                ]
-                settings = {**own, "weight": share, "size": list(size), **targets[i // len(seeds)].settings()}
-                report.write(picture, paths[i], report.settings(settings, line, tasks[i].seed))
-    if tiles is not None:
-        rows = [drawn[i : i + len(targets)] for i in range(0, len(drawn), len(targets))]
+            code = mixture.code(share)
+        line = [*words, "--weight", str(share), "-o", output.name]
+        report.write_code(code, output, report.settings({**own, "weight": share}, line))
+    elif tiles is None:
+        _draw_pictures(mixture, share, _targets(people[0], poses, size, like, frame, None), poses, size, paths)
+    else:
+        weights = np.linspace(0, 1, tiles[0]).tolist() if tiles[0] > 1 else [share]
+        targets = _targets(people[0], poses, size, like, frame, tiles)
+        pictures = list(mixture.draw(weights, targets, size))
+        rows = [pictures[i : i + len(targets)] for i in range(0, len(pictures), len(targets))]
         line = [*words, "--grid", str(grid), *_pose_words(poses), "-o", output.name]
-        settings = {**own, "weights": weights, "size": list(size), "poses": [target.text for target in targets]}
-        report.write(_grid_sheet(people, targets, rows, size), paths[0], report.settings(settings, line, options.seed))
+        line += ["--weight", str(share)] if tiles[0] == 1 else []
+        about = {**own, "weights": weights, "size": list(size), "poses": [target.text for target in targets]}
+        report.write(_grid_sheet(people, targets, rows, size), paths[0], report.settings(about, line, options.seed))
     report.tell()
+
+
+def _paths(
+    output: Path, files: Sequence[Path], poses: Sequence[str], grid: str | None, options: DrawOptions
+) -> list[Path]:
+    """What will be written."""
+    if output.suffix == CODE_ENDING:
+        if poses or grid is not None:
+            raise ValueError(f"{output} is the code alone, without a picture: leave out --pose and --grid")
+        check_code_path(output)
+        return [output]
+    if grid is not None:
+        return picture_paths(output, ["grid"], 1)
+    labels = [pose_label(pose) for pose in poses] or [f"{files[0].stem}-{files[1].stem}"]
+    return picture_paths(output, labels, options.num_images)
+
+
+def _draw_pictures(
+    mixture: _Mixture,
+    share: float,
+    targets: Sequence[Target],
+    poses: Sequence[str],
+    size: Size,
+    paths: Sequence[Path],
+) -> None:
+    """Draw and write one picture per pose and seed."""
+    count = mixture.options.num_images
+    for i, (picture, path) in enumerate(zip(mixture.draw([share], targets, size), paths, strict=True)):
+        pose = i // count
+        line = [*mixture.words, "--weight", str(share), *_pose_words(poses[pose : pose + 1]), "-o", path.name]
+        about = {**mixture.own, "weight": share, "size": list(size), **targets[pose].settings()}
+        settings = mixture.report.settings(about, line, mixture.options.seed + i % count)
+        mixture.report.write(picture, path, settings)
 
 
 def _pose_words(poses: Sequence[str]) -> list[str]:

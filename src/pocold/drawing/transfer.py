@@ -54,12 +54,11 @@ def run_transfer(
     check_options(options)
     if not poses:
         raise ValueError("expected at least one pose, such as --pose walk:side or --pose map.png")
-    if output is None and sheet is None:
-        raise ValueError("expected a file to write, such as -o out.png (or --sheet out.png)")
-    paths = [] if output is None else picture_paths(output, [pose_label(pose) for pose in poses], options.num_images)
+    if paste_back and frame not in ("pad", "person"):
+        raise ValueError(f"--paste-back cuts the photograph out around the person: leave out --frame {frame}")
+    paths = _paths(output, sheet, poses, options)
     person = read_person(files, maps)
-    read = [*files, *maps, *map(Path, poses)]
-    check_replaceable([*paths, *picture_paths(sheet, [""], 1)] if sheet else paths, read, options.overwrite)
+    check_replaceable([*paths, *([sheet] if sheet else [])], [*files, *maps, *map(Path, poses)], options.overwrite)
     model = open_for(options)
     pipeline = model.pipeline
     size = drawing_size(pipeline, poses, person, asked_size(options))
@@ -97,6 +96,18 @@ def run_transfer(
         )
         report.write(transfer_sheet(person, targets, rows), sheet, settings)
     report.tell()
+
+
+def _paths(output: Path | None, sheet: Path | None, poses: Sequence[str], options: DrawOptions) -> list[Path]:
+    """Where the pictures go; none with a sheet alone."""
+    if output is None and sheet is None:
+        raise ValueError("expected a file to write, such as -o out.png (or --sheet out.png)")
+    paths = [] if output is None else picture_paths(output, [pose_label(pose) for pose in poses], options.num_images)
+    if sheet is not None and (sheet.suffix.lower() != ".png" or not sheet.absolute().parent.is_dir()):
+        raise ValueError(f"--sheet: expected a file name ending in .png, in a folder that exists, got {sheet}")
+    if sheet in paths:
+        raise ValueError(f"--sheet and --output would both write {sheet}; choose another name for one")
+    return paths
 
 
 def open_for(options: ModelOptions) -> Model:
@@ -207,7 +218,11 @@ def run_encode(
         size = working_size(model.pipeline, asked_size(options), person.photos[0].size)
         person = cut_out(person, size, frame)
         code = encode_person(model.pipeline, person, size, frame_mode(frame), named_parts(parts) or None)
-    settings = report.settings({"source": [origin(file) for file in files], "frame": frame, "parts": list(parts)}, [])
+    words = ["--parts", *parts] if parts else []
+    words += ["--frame", frame] if frame != "pad" else []
+    words += ["--source-pose", *(path.name for path in maps)] if maps else []
+    own = {"source": [origin(file) for file in files], "frame": frame, "parts": list(parts)}
+    settings = report.settings(own, [*words, "-o", output.name])
     report.write_code(code, output, settings)
     report.tell()
 
