@@ -2,9 +2,8 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.training_loop
 
-``pocold.training.transfer.train`` itself on a few drawn people: loading, encoding where latents are not cached,
-forward, backward, clipping, AdamW, moving average, log. One torch thread, no loader processes, no validation, no
-checkpoint.
+``pocold.training.transfer.train`` itself on a few drawn people: loading, encoding unless latents are cached, forward,
+backward, clipping, AdamW, moving average, log. One torch thread, no loader processes, no validation, no checkpoint.
 
 Each variant runs in a process of its own. The first step, which allocates the optimizer's state, is not counted. Ratios
 are those of the same steps, which drop the same conditions and draw the same time steps. A pair is an image. Images per
