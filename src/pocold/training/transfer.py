@@ -106,6 +106,7 @@ def _new_networks(settings: ModelConfig, channels: int, config: TrainConfig) -> 
             num_heads=settings.num_heads,
             num_filters=settings.num_filters,
             norm_num_groups=settings.norm_num_groups,
+            sample_size=None,  # known later; what is not named here diffusers takes for a default, whatever comes later
             surface_hint=settings.surface_hint,
             pose_encoding=settings.pose_encoding,
         )
