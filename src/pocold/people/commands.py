@@ -53,7 +53,7 @@ def pose(
         return
     if name is None:
         raise ValueError("expected the name of a pose, such as walk:side, or --sheet FILE to see them all")
-    is_file = _is_file(name)
+    is_file = names_a_file(name)
     file_options = {"--person": person != 1, "--picture": picture is not None, "--read-as": read_as != "auto"}
     one_map_options = {"--size": size, "--picture": picture, "--show": show, "--write-as": write_as != "auto"}
     if is_file and output is not None and output.is_dir():
@@ -115,8 +115,8 @@ def _draw(name: str, size: str | None, like: Path | None) -> "DensePose":
     return draw_densepose(named.pose, named.view, named.crop, parse_size(size or "256x176"))
 
 
-def _is_file(name: str) -> bool:
-    """Whether a file is meant: poses come first, whatever lies in the folder."""
+def names_a_file(name: str) -> bool:
+    """Whether a file is meant, not a named pose: poses come first, whatever lies in the folder."""
     from pocold.formats.reading import ENDINGS
     from pocold.people.poses import POSES
 
