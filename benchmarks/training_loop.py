@@ -50,7 +50,7 @@ VARIANTS = {
     "literal": "cached, literal form",
 }
 BATCH_SIZES = {"base": 2, "bundled": 8}
-SEED = 157  # with it 80 % of the sources take part in the few steps counted, as in a long run
+SEED = 157  # with it about 80 % of the sources take part in the few steps counted, as in a long run
 BUNDLED = Path(__file__).parent.parent / "configs" / "bundled.toml"
 
 
