@@ -92,9 +92,7 @@ def _gradient(size: tuple[int, int], generator: torch.Generator) -> Tensor:
 def _stripes(size: tuple[int, int], generator: torch.Generator) -> Tensor:
     along, _ = _turned(size, (0.0, 0.0), generator)
     wave = torch.sin(along * 2 * math.pi / uniform(generator, 2.5, size[0] / 6))
-    return torch.lerp(
-        _colour(generator).expand(3, *size), _colour(generator).expand(3, *size), (wave * 4).sigmoid()
-    )
+    return torch.lerp(_colour(generator).expand(3, *size), _colour(generator).expand(3, *size), (wave * 4).sigmoid())
 
 
 def _clouds(size: tuple[int, int], generator: torch.Generator) -> Tensor:

@@ -15,7 +15,7 @@ Legend: H W picture size, K size of a kernel.
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -163,8 +163,7 @@ def occluder(example: Example, strength: float, generator: torch.Generator) -> E
     """Something in front of the person, up to two fifths of the height; the map is background there."""
     if strength == 0:
         return example
-    height, width = example.size
-    side = height * uniform(generator, 0.15, 0.15 + 0.25 * strength)
+    side = example.size[0] * uniform(generator, 0.15, 0.15 + 0.25 * strength)
     sides = side, side * uniform(generator, 0.4, 1.5)
     hidden = shape_mask(example.size, _body_point(example.labels, generator), sides, generator)
     return replace(
@@ -198,9 +197,13 @@ def clutter(example: Example, strength: float, generator: torch.Generator) -> Ex
 
 def crop(example: Example, strength: float, generator: torch.Generator) -> Example:
     """Nearer (to double), further away (to half), turned by up to 15 degrees, off centre; maps go along."""
+    return _cropped(example, example.size, strength, generator)
+
+
+def _cropped(example: Example, size: tuple[int, int], strength: float, generator: torch.Generator) -> Example:
     return resampled(
         example,
-        example.size,
+        size,
         zoom=math.exp(strength * uniform(generator, -0.6, 0.7)),
         turn=strength * uniform(generator, -15, 15),
         towards=_body_point(example.labels, generator),
@@ -236,12 +239,10 @@ def corrupt(
     """
     size = size or example.size
     for name, corruption in CORRUPTIONS.items():
-        # always the same number of draws here, so that one corruption's share does not change another's turn
         happens, amount = uniform(generator) < SHARES[name], strength * uniform(generator)
-        if name == "crop":
-            if example.size != size:
-                example = resampled(example, size)
-        if happens and strength > 0:
+        if name == "crop":  # the first; only here is the picture still as large as it came
+            example = _cropped(example, size, amount * happens, generator)
+        elif happens and strength > 0:
             example = corruption(example, amount, generator)
     if uniform(generator) < _NOBODY * strength:
         return nobody(example, generator)
@@ -323,11 +324,3 @@ def _filtered(photo: Tensor, kernel: Tensor) -> Tensor:
     reach = len(kernel) // 2
     padded = F.pad(photo[None], (reach,) * 4, mode="replicate")
     return F.conv2d(padded, kernel.expand(3, 1, *kernel.shape), groups=3)[0]
-
-
-def names(chosen: Sequence[str] = ()) -> list[str]:
-    """Names of corruptions, all by default; ValueError for one that does not exist."""
-    for name in chosen:
-        if name not in CORRUPTIONS:
-            raise ValueError(f"unknown corruption {name!r}: expected one of {', '.join(CORRUPTIONS)}")
-    return list(chosen) or list(CORRUPTIONS)

@@ -1,7 +1,7 @@
 """How well maps are found in photographs: overlap of parts, sides that are mixed up, error of U and V.
 
-Everything that counts pixels comes from one matrix of confusions, summed over a test set: small parts of single pictures
-would make means of means noisy. Legend: B pictures, H W their size, P = 25 labels.
+All counts of pixels come from one matrix of confusions, summed over a test set: small parts of single pictures would
+make means of means noisy. Legend: B pictures, H W their size, P = 25 labels.
 """
 
 import math

@@ -106,8 +106,9 @@ class DensePoseEstimator(ModelMixin, ConfigMixin):
         self.uv_out = nn.Conv2d(2 * channels[0], 2 * _FINEST**2, 1)
         for layer in (*self.downsamplers, *self.upsamplers, self.conv_in, self.uv_hidden, self.uv_out, self.labels_out):
             _initialise(layer)
-        with torch.no_grad():
-            self.labels_out.bias.view(NUM_LABELS, -1)[0] = _BACKGROUND  # type: ignore[operator]
+        start = torch.zeros(NUM_LABELS, _FINEST**2)
+        start[0] = _BACKGROUND
+        self.labels_out.bias = nn.Parameter(start.flatten())
 
     @property
     def size(self) -> tuple[int, int]:
@@ -194,6 +195,27 @@ def load_estimator(folder: Path, dtype: torch.dtype | None = None) -> DensePoseE
         ValueError: as :func:`pocold.checkpoints.load_component`.
     """
     return load_component(DensePoseEstimator, folder, dtype or torch.float32)
+
+
+def bundled_estimator() -> Path | None:
+    """The folder of the estimator that comes with pocold; None if this version comes with none."""
+    folder = Path(__file__).parent.parent / "weights" / "densepose_estimator"
+    return folder if (folder / "config.json").is_file() else None
+
+
+def open_estimator(folder: Path | None = None) -> DensePoseEstimator:
+    """An estimator from its folder, the bundled one by default.
+
+    Raises:
+        ValueError: if there is none, or as :func:`load_estimator`.
+    """
+    found = folder or bundled_estimator()
+    if found is None:
+        raise ValueError(
+            "this version of pocold comes without a trained estimator: name one with --estimator FOLDER, such as "
+            "pocold train-estimator writes"
+        )
+    return load_estimator(found)
 
 
 @torch.no_grad()

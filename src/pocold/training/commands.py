@@ -1,4 +1,7 @@
-"""The bodies of ``pocold train``, ``train-autoencoder``, ``train-estimator`` and ``data latents``. Heavy imports stay inside."""
+"""The bodies of ``pocold train``, ``train-autoencoder``, ``train-estimator`` and ``data latents``.
+
+Heavy imports stay inside.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

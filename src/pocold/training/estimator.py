@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate.utils import gather_object
@@ -198,8 +198,8 @@ def _check_before_start(
         report.say("the data has no garment maps: backgrounds and clothes stay as they are")
     count = sum(p.numel() for p in model.parameters()) / 1e6
     report.say(
-        f"pictures {tuple(batch['source'].shape[-2:])}, estimator of {count:.2f} M parameters at {prepare.size}, device "
-        f"{prepare.device}, first loss {losses[0].item():.4f}"
+        f"pictures {tuple(batch['source'].shape[-2:])}, estimator of {count:.2f} M parameters at {prepare.size}, "
+        f"device {prepare.device}, first loss {losses[0].item():.4f}"
     )
 
 
@@ -219,14 +219,10 @@ class _Estimates:
         self.accelerator, self.estimator, self.folder = accelerator, estimator, folder / "previews"
         self.loss, self.settings = config.loss, config.validation
         samples = first_samples(open_validation_data(config.data, uv=True), config.validation.pairs)
-        targets = [
-            Example(s["target"], s["target_pose"], s["target_uv"], s.get("target_garments")) for s in samples
-        ]
+        targets = [Example(s["target"], s["target_pose"], s["target_uv"], s.get("target_garments")) for s in samples]
         size, strength = estimator.size, config.corruption.strength
         self.clean = [resampled(row, size) for row in targets]
-        self.hard = [
-            corrupt(row, torch.Generator().manual_seed(i), size, strength) for i, row in enumerate(targets)
-        ]
+        self.hard = [corrupt(row, torch.Generator().manual_seed(i), size, strength) for i, row in enumerate(targets)]
 
     @torch.no_grad()
     def __call__(self, weights: Mapping[str, Tensor], step: int) -> tuple[dict[str, float], Image.Image | None]:
