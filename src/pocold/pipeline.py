@@ -111,7 +111,7 @@ class PoseTransferPipeline(DiffusionPipeline):
             "appearance_encoder": lambda path: load_component(AppearanceEncoder, path, dtype),
             "unet": lambda path: load_component(UNet, path, dtype),
             "scheduler": lambda path: load_scheduler(index.get("scheduler"), path),
-            "densepose_estimator": lambda path: load_estimator(path, dtype) if path.name in index else None,
+            "densepose_estimator": lambda path: load_estimator(path, dtype) if any(index.get(path.name, ())) else None,
         }
         unknown = components.keys() - load.keys()
         if unknown:

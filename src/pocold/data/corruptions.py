@@ -95,6 +95,8 @@ def noise(example: Example, strength: float, generator: torch.Generator) -> Exam
 
 def blur(example: Example, strength: float, generator: torch.Generator) -> Example:
     """Out of focus or shaken, over up to 2 % of the height."""
+    if strength == 0:
+        return example
     reach = strength * 0.02 * example.size[0]
     radius = math.ceil(2 * reach) + 1
     steps = torch.arange(-radius, radius + 1, dtype=torch.float32)
