@@ -133,8 +133,10 @@ def test_the_hint_of_a_mirrored_pair_is_the_mirrored_hint():
     check_sample(mirrored, (16, 12))
     for key in ("warped", "visible"):
         assert torch.equal(mirrored[key], plain[key].flip(-1))
-    expected = DensePose(plain["target_pose"].numpy(), plain["target_uv"].numpy()).hflip()
-    assert np.array_equal(mirrored["target_uv"].numpy(), expected.uv)
+    for role in ("source", "target"):
+        expected = DensePose(plain[f"{role}_pose"].numpy(), plain[f"{role}_uv"].numpy()).hflip()
+        assert np.array_equal(mirrored[f"{role}_uv"].numpy(), expected.uv)
+        assert np.array_equal(mirrored[f"{role}_pose"].numpy(), expected.labels)
     assert not torch.equal(mirrored["target_uv"], plain["target_uv"].flip(-1))
     # and computed anew from the mirrored maps it is the same
     source = PairedTransform(flip=1.0, uv=True)(view("bb", uv=True), view("a", uv=True))
