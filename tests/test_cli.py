@@ -36,7 +36,8 @@ def test_demo_writes_the_sheet_and_its_parts(tmp_path, capsys):
     main(["demo", "--output", str(tmp_path / "new" / "demo.png"), "--steps", "2"])
     assert "untrained toy model" in capsys.readouterr().out
     folder = tmp_path / "new"
-    assert sorted(path.name for path in folder.iterdir()) == ["demo.png", "person.png", "pose-1.png", "pose-2.png"]
+    files = ["demo.png", "person.iuv.png", "person.png", "pose-1.png", "pose-2.png"]
+    assert sorted(path.name for path in folder.iterdir()) == files
     metadata = read_png_metadata(folder / "demo.png")
     assert metadata["synthetic"] is True
     assert metadata["steps"] == 2

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pocold.cli import main
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -46,6 +48,41 @@ def test_mix_people(demo_files):
     printed = run(out, ROOT / "examples" / "mix_people.py", *people, "--steps", 2, "--output", "mixed").stdout
     assert all((out / name).is_file() for name in printed.split())
     assert len(printed.split()) == 2
+
+
+def blocks_of(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)
+
+
+def without_measurements(line):
+    """A line of output without what differs from run to run and from machine to machine."""
+    line = re.sub(r"\d+\.\d+ s\b", "N s", line)
+    line = re.sub(r"at most [\d,]+ MB", "at most N MB", line)
+    return re.sub(r"^(software \w+|model sha256|source sha256): .*", r"\1: X", line)
+
+
+def test_the_drawing_commands(tmp_path, monkeypatch, capsys):
+    """Every command of docs/transfer.md, with the output that it shows."""
+    monkeypatch.chdir(tmp_path)
+    setup = re.findall(r"^    (pocold|python) (.*)$", (ROOT / "docs" / "transfer.md").read_text(), flags=re.MULTILINE)
+    assert [program for program, _ in setup] == ["pocold", "python"]
+    main([*setup[0][1].split(), "--workers", "1"])
+    exec(setup[1][1].removeprefix('-c "').removesuffix('"'), {})
+    commands = 0
+    for block in blocks_of("transfer.md", "console"):
+        for shown in block.split("$ pocold ")[1:]:
+            command, *lines = shown.splitlines()
+            capsys.readouterr()
+            main(command.split())
+            printed = capsys.readouterr()
+            found = [without_measurements(line) for line in (printed.out + printed.err).splitlines()]
+            assert sorted(found) == sorted(map(without_measurements, lines)), command
+            commands += 1
+    assert commands == 9
+    python = blocks_of("transfer.md", "python")
+    assert len(python) == 1
+    exec(python[0], {})
+    assert (tmp_path / "by-hand.png").is_file()
 
 
 def test_every_example_is_run():

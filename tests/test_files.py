@@ -211,3 +211,17 @@ def test_json_of_another_kind_is_refused(tmp_path, content, kind):
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(ValueError, match=f"expected a JSON object, got {kind}"):
         read_json(tmp_path / "a.json")
+
+
+def test_files_in_a_new_folder_can_be_read_like_any_other_of_the_user(tmp_path):
+    with atomic_folder(tmp_path / "model") as folder:
+        (folder / "unet").mkdir()
+        private = folder / "unet" / "weights"
+        private.touch(0o600)
+        script = folder / "run"
+        script.touch(0o700)
+    (tmp_path / "plain").touch()
+    usual = (tmp_path / "plain").stat().st_mode
+    assert (tmp_path / "model" / "unet" / "weights").stat().st_mode == usual
+    assert (tmp_path / "model" / "run").stat().st_mode == usual | 0o700
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["run", "unet"]

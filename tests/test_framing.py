@@ -93,6 +93,18 @@ def test_photo_and_map_are_cut_alike():
         assert (framed > 0).any(1).mean() > 0.75 or (framed > 0).any(0).mean() > 0.75  # and no more than it
 
 
+def test_u_and_v_are_cut_like_their_labels():
+    labels = body(60, 50, 5, 20, 40, 30)
+    rows, columns = np.mgrid[:60, :50]
+    uv = np.stack([rows / 64, columns / 64]).astype(np.float32)
+    frame = PersonFrame.around(labels, size=(32, 24))
+    cut = frame.uv(uv)
+    assert cut.shape == (2, 32, 24)
+    np.testing.assert_array_equal(cut[0], frame.labels(uv[0]))
+    np.testing.assert_array_equal(cut[1], frame.labels(uv[1]))
+    assert (np.diff(cut[0], axis=0) >= 0).all()
+
+
 def test_what_sticks_out_repeats_the_border_and_is_background():
     labels = body(20, 10, 0, 0, 20, 10)
     frame = PersonFrame.around(labels, size=(20, 20), margin=0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from pocold.files import atomic_write
@@ -193,11 +193,9 @@ class AppearanceCode:
             tensors[f"layers.{layer}.mass"] = mass
         tensors |= _surface_tensors(self.surface or ())
         with atomic_write(path) as temporary:
-            save_file(
-                {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
-                temporary,
-                {"format": _FORMATS[self.surface is not None]},
-            )
+            # not save_file: it would replace the file by one that nobody but its owner may read
+            content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+            temporary.write_bytes(save(content, {"format": _FORMATS[self.surface is not None]}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "AppearanceCode":

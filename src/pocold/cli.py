@@ -10,24 +10,25 @@ import tyro
 from tyro.conf import Positional, arg
 
 from pocold.data.commands import check, shards, synth
+from pocold.drawing.commands import edit, encode, mix, show, transfer
 from pocold.evaluation.commands import compare, evaluate
 from pocold.pose_command import pose
 from pocold.training.commands import CONFIGURED, latents, run_configured
 
 
 def demo(output: Path = Path("out/demo.png"), steps: int = 10, seed: int = 0) -> None:
-    """Draw one person in several poses, end to end, with a toy model.
+    """Draw synthetic people in several poses, end to end, with the bundled model (or a toy model that learned nothing).
 
     Args:
-        output: The picture to write; its parts (person.png, pose-1.png, ...) are written beside it.
+        output: The picture to write; its parts (person.png, person.iuv.png, pose-1.png, ...) are written beside it.
         steps: Denoising steps.
         seed: Seed of the first picture; the next ones count up.
     """
-    from pocold.demo import NOTICE, run_demo
+    from pocold.demo import run_demo
 
-    sheet, *parts = run_demo(output, steps, seed)
-    print(f"{sheet} ({NOTICE})")
-    print("beside it:", ", ".join(path.name for path in parts))
+    drawn = run_demo(output, steps, seed)
+    print(f"{drawn.sheet} ({drawn.notice})")
+    print("beside it:", ", ".join(path.name for path in drawn.parts))
 
 
 def convert(
@@ -78,6 +79,11 @@ def data(action: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[_Che
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": demo,
+    "transfer": transfer,
+    "encode": encode,
+    "edit": edit,
+    "mix": mix,
+    "show": show,
     "pose": pose,
     "synth": synth,
     "data": data,

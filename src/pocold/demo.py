@@ -1,37 +1,46 @@
-"""The demonstration: one synthetic person in several poses, end to end, offline.
+"""The demonstration: synthetic people in several poses, end to end, offline.
 
-There are no trained weights yet: the toy model that draws is built from a fixed seed and has learned nothing. What the
-sheet shows is the way of the data, beside what a trained model should draw.
+The bundled model draws if this version comes with one. Otherwise a toy model does that was built from a fixed seed and
+has learned nothing: then the sheet shows the way of the data, beside what a trained model should draw.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from PIL import Image, ImageDraw
 
 from pocold import images
+from pocold.drawing.models import bundled_pipeline, open_model, pipeline_hash
 from pocold.people.poses import parse_pose
 from pocold.people.render import Person, Picture, Shot, random_person
 from pocold.pipeline import PoseTransferPipeline
+from pocold.sheets import sheet_of_rows
 
-SIZE = (256, 176)
+SIZE = (256, 176)  # unless the model has one of its own
 NOTICE = "untrained toy model: 'drawn' shows the data flow, not a result"
 SOURCE_POSE = "relaxed:front"
 TARGET_POSES = ("walk:quarter", "hips:back")
-_PERSON = (1, 0)  # seed and number of the synthetic person; any would do
-_GAP, _CAPTION = 8, 18
+_PEOPLE = ((1, 1), (1, 11), (1, 21))  # seeds and numbers; of the test split, nobody that a model was trained on
+_LINE = 20
 
 
-def run_demo(output: Path, steps: int, seed: int) -> list[Path]:
-    """Draw the sheet (photograph; then for each pose its map, the truth, and what the model draws), and its parts.
+class DemoFiles(NamedTuple):
+    """What the demonstration wrote: the sheet, the files beside it, and who drew."""
+
+    sheet: Path
+    parts: list[Path]
+    notice: str
+
+
+def run_demo(output: Path, steps: int, seed: int) -> DemoFiles:
+    """Draw the sheet: a person per row, their photograph, then for each pose its map, the truth, and what is drawn.
 
     Args:
-        output: the sheet, a ``.png``; ``person.png`` and ``pose-1.png``, ... are written beside it.
+        output: the sheet, a ``.png``; the first person's photograph and maps are written beside it: ``person.png``,
+            ``person.iuv.png``, ``pose-1.png``, ...
         steps: denoising steps.
-        seed: of the first drawn picture; the next ones count up.
-
-    Returns:
-        The files written, the sheet first.
+        seed: of each person's first drawn picture; the next ones count up.
 
     Raises:
         ValueError: if ``output`` is not a ``.png``, or ``steps`` or ``seed`` are impossible.
@@ -41,46 +50,69 @@ def run_demo(output: Path, steps: int, seed: int) -> list[Path]:
     if seed < 0:
         raise ValueError(f"--seed: expected a number of at least 0, got {seed}")
     output.parent.mkdir(parents=True, exist_ok=True)
-    person = random_person(*_PERSON)
-    source, *targets = (photograph(person, pose) for pose in (SOURCE_POSE, *TARGET_POSES))
+    pipeline, notice = _pipeline()
+    size = pipeline.native_size or SIZE
 
+    people = []
+    for number in _PEOPLE:
+        person = random_person(*number)
+        people.append([photograph(person, pose, size) for pose in (SOURCE_POSE, *TARGET_POSES)])
+    rows = [_row(pipeline, source, targets, steps, seed) for source, *targets in people]
+    captions = ["photograph"]
+    for pose in TARGET_POSES:
+        captions += [pose, "truth", "drawn"]
+    settings = {"model": notice, "model sha256": pipeline_hash(pipeline), "steps": steps, "seed": seed}
+    images.write_png(_noted(sheet_of_rows(rows, captions), notice), output, settings)
+
+    source, *targets = people[0]
+    files = [output.parent / "person.png", output.parent / "person.iuv.png"]
+    about = {"person": list(_PEOPLE[0]), "pose": SOURCE_POSE}
+    images.write_png(Image.fromarray(source.image), files[0], about)
+    source.densepose.write(files[1])
+    for i, target in enumerate(targets):
+        files.append(output.parent / f"pose-{i + 1}.png")
+        target.densepose.write(files[-1])
+    return DemoFiles(output, files, notice)
+
+
+def _pipeline() -> tuple[PoseTransferPipeline, str]:
+    """Who draws, and what is to be said of it."""
+    if bundled_pipeline() is not None:
+        model = open_model()
+        return model.pipeline, f"bundled model {model.sha256[:12]}"
     pipeline = PoseTransferPipeline.from_preset("toy", seed=0)
-    code = pipeline.encode_appearance(source.image)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline, NOTICE
+
+
+def photograph(person: Person, pose: str, size: tuple[int, int] = SIZE) -> Picture:
+    """A picture of a synthetic person in a named pose, with its labels."""
+    named = parse_pose(pose)
+    return person.draw([Shot(named.pose, named.view, named.crop)], size)[0]
+
+
+def _row(
+    pipeline: PoseTransferPipeline, source: Picture, targets: list[Picture], steps: int, seed: int
+) -> list[Image.Image]:
+    """One person's tiles."""
+    code = pipeline.encode_appearance(
+        source.image, source_pose=source.densepose if pipeline.takes_surface_hint else None
+    )
     drawn = pipeline(
         code,
         [target.densepose for target in targets],
         num_inference_steps=steps,
         generator=[torch.Generator().manual_seed(seed + i) for i in range(len(targets))],
     ).images
-
-    tiles = [("photograph", Image.fromarray(source.image))]
-    for name, target, picture in zip(TARGET_POSES, targets, drawn, strict=True):
-        tiles += [(name, target.densepose.to_image()), ("truth", Image.fromarray(target.image)), ("drawn", picture)]
-    settings = {"model": "toy preset, untrained", "steps": steps, "seed": seed}
-    images.write_png(_sheet(tiles), output, {**settings, "note": NOTICE})
-
-    paths = [output, output.parent / "person.png"]
-    images.write_png(tiles[0][1], paths[1], {"person": list(_PERSON), "pose": SOURCE_POSE})
-    for i, target in enumerate(targets):
-        paths.append(output.parent / f"pose-{i + 1}.png")
-        target.densepose.write(paths[-1])
-    return paths
+    tiles = [Image.fromarray(source.image)]
+    for target, picture in zip(targets, drawn, strict=True):
+        tiles += [target.densepose.to_image(), Image.fromarray(target.image), picture]
+    return tiles
 
 
-def photograph(person: Person, pose: str) -> Picture:
-    """A picture of a synthetic person in a named pose, with its labels."""
-    named = parse_pose(pose)
-    return person.draw([Shot(named.pose, named.view, named.crop)], SIZE)[0]
-
-
-def _sheet(tiles: list[tuple[str, Image.Image]]) -> Image.Image:
-    """Tiles in a row, their captions above, the notice below."""
-    height, width = SIZE
-    sheet = Image.new("RGB", ((width + _GAP) * len(tiles) + _GAP, height + 2 * _CAPTION + 2 * _GAP), "white")
-    pen = ImageDraw.Draw(sheet)
-    for i, (caption, tile) in enumerate(tiles):
-        left = _GAP + i * (width + _GAP)
-        pen.text((left, _GAP // 2), caption, fill="black", font_size=13)
-        sheet.paste(tile, (left, _GAP // 2 + _CAPTION))
-    pen.text((_GAP, height + _CAPTION + _GAP), NOTICE, fill="black", font_size=13)
-    return sheet
+def _noted(sheet: Image.Image, notice: str) -> Image.Image:
+    """The sheet with a line below."""
+    noted = Image.new("RGB", (sheet.width, sheet.height + _LINE), "white")
+    noted.paste(sheet)
+    ImageDraw.Draw(noted).text((4, sheet.height), notice, fill="black", font_size=13)
+    return noted

@@ -69,6 +69,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         content, previous = temporary / "new", temporary / "previous"
         content.mkdir()  # not the private folder itself: this one gets the user's usual permissions
         yield content
+        _usual_permissions(content)
         if path.exists():
             path.rename(previous)
         try:
@@ -79,6 +80,20 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _usual_permissions(folder: Path) -> None:
+    """Give files that only their owner may read, as safetensors writes them, the permissions of the user's other files.
+
+    A package or a shared folder of weights that others cannot read is of no use to them.
+    """
+    probe = folder / f".{secrets.token_hex(6)}"
+    probe.touch()
+    usual = probe.stat().st_mode & 0o777
+    probe.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(path.stat().st_mode | usual)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -100,6 +100,10 @@ class PersonFrame:
         """The part of a map ``(H, W)`` of labels, at the model's size ``(h, w)``."""
         return self._scale.labels(self._cut(labels, "constant"))
 
+    def uv(self, uv: np.ndarray) -> np.ndarray:
+        """The part of U and V ``(2, H, W)``, as the labels they belong to."""
+        return np.stack([self.labels(channel) for channel in uv])
+
     def paste(self, result: Image.Image, photo: Image.Image, feather: int | None = None) -> Image.Image:
         """The photo with ``result`` in its part: the way back of :meth:`image`.
 

@@ -173,7 +173,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         photographs = inputs.load_photographs(
             source,
             source_pose,
-            lambda own: self._size(height, width, default=self._own_size(own)),
+            lambda own: self._size(height, width, default=self.native_size or own),
             frame,
             labels_for=None if parts is None else "parts",
             uv_for=_HINT if self.takes_surface_hint else None,
@@ -303,7 +303,7 @@ class PoseTransferPipeline(DiffusionPipeline):
             inputs.check_one_of("callback_on_step_end_tensor_inputs", name, self._callback_tensor_inputs)
         self._interrupt = False
         maps = inputs.load_poses(pose)
-        size = self._size(height, width, default=self._own_size(maps[0].size))
+        size = self._size(height, width, default=self.native_size or maps[0].size)
         factor = autoencoder.downsampling_factor(self.vae)
         latent_size = (size[0] // factor, size[1] // factor)
         code = None
@@ -382,11 +382,11 @@ class PoseTransferPipeline(DiffusionPipeline):
         """Whether the UNet sees the source brought into the target's pose (docs/method.md)."""
         return bool(self.unet.config.surface_hint)
 
-    def _own_size(self, fallback: tuple[int, int]) -> tuple[int, int]:
-        """The picture size the model was trained for, or ``fallback``."""
-        factor = autoencoder.downsampling_factor(self.vae)
-        sample_size = self.unet.config.sample_size
-        return fallback if sample_size is None else (sample_size[0] * factor, sample_size[1] * factor)
+    @property
+    def native_size(self) -> tuple[int, int] | None:
+        """(height, width) of the pictures that the model was trained for; None if its files do not say."""
+        factor, latent = autoencoder.downsampling_factor(self.vae), self.unet.config.sample_size
+        return None if latent is None else (latent[0] * factor, latent[1] * factor)
 
     def _size(self, height: int | None, width: int | None, default: tuple[int, int]) -> tuple[int, int]:
         return inputs.picture_size(height, width, default, autoencoder.downsampling_factor(self.vae))

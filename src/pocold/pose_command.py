@@ -60,7 +60,7 @@ def pose(
         return
     if name is None:
         raise ValueError("expected the name of a pose, such as walk:side, or --sheet FILE to see them all")
-    is_file = _is_file(name)
+    is_file = names_a_file(name)
     file_options = {"--person": person != 1, "--picture": picture is not None, "--read-as": read_as != "auto"}
     one_map_options: dict[str, object] = {
         "--size": size,
@@ -168,8 +168,8 @@ def _estimate(path: Path, estimator: Path | None, no_map: str | None = None) -> 
         raise ValueError(str(error) if no_map is None else f"{no_map}; and as a photograph: {error}") from None
 
 
-def _is_file(name: str) -> bool:
-    """Whether a file is meant: poses come first, whatever lies in the folder."""
+def names_a_file(name: str) -> bool:
+    """Whether a file is meant, not a named pose: poses come first, whatever lies in the folder."""
     from pocold.formats.reading import ENDINGS
     from pocold.people.poses import POSES
 

@@ -143,6 +143,16 @@ def test_a_batch_without_any_source_still_gives_every_weight_a_gradient(config):
     assert float(unet.conv_in.weight.grad.abs().max()) > 0.0
 
 
+def test_the_pipeline_knows_the_size_it_was_trained_for(config):
+    config = changed(config, data={"height": 48, "width": 32})
+    folder = train(config)
+    assert PoseTransferPipeline.from_pretrained(folder).native_size == (48, 32)
+    again = changed(
+        config, model={"init": str(folder)}, data={"height": 64, "width": 48}, run={"output": f"{folder}-2"}
+    )
+    assert PoseTransferPipeline.from_pretrained(train(again)).native_size == (64, 48)
+
+
 def test_a_run_can_start_from_a_pipeline(config):
     first = train(config)
     second = changed(

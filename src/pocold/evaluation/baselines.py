@@ -153,9 +153,7 @@ class ModelPainter:
 
 def native_size(pipeline: PoseTransferPipeline) -> Size | None:
     """(height, width) of the pictures that a model was trained for; None if its files do not say."""
-    latent = pipeline.unet.config.sample_size
-    factor = autoencoder.downsampling_factor(pipeline.vae)
-    return None if latent is None else (latent[0] * factor, latent[1] * factor)
+    return pipeline.native_size
 
 
 class CopySource:

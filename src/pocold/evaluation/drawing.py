@@ -5,7 +5,6 @@ again as a whole: some kernels round differently in batches of other sizes, and 
 """
 
 import json
-import sys
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from PIL import Image
 
 from pocold.data.pairs import View
 from pocold.data.pictures import Pair
+from pocold.devices import peak_memory
 from pocold.evaluation.baselines import Painter
 from pocold.evaluation.processes import Processes
 from pocold.evaluation.selection import Selection
@@ -130,7 +130,7 @@ def draw_missing(
         done += len(batch)
         if progress is not None:
             progress(done, total)
-    return DrawingCost(pictures, seconds, _peak_memory(device))
+    return DrawingCost(pictures, seconds, peak_memory(device))
 
 
 def _paint(
@@ -150,14 +150,3 @@ def _write(picture: Image.Image, path: Path, pair: Pair, notes: dict[str, Any] |
         return
     with atomic_write(path) as temporary:
         picture.save(temporary, format="PNG")
-
-
-def _peak_memory(device: torch.device) -> int | None:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB

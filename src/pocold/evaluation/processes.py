@@ -10,6 +10,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from pocold.devices import choose_device
+
 _PATIENCE = timedelta(days=7)  # the first process measures while the others have nothing left to do
 
 
@@ -66,10 +68,7 @@ class Processes:
             name = "cuda" if torch.cuda.is_available() else "cpu"
         if name == "cuda":
             name = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % max(1, torch.cuda.device_count())}"
-        try:
-            return torch.empty(0, device=name).device
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(f"the device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+        return choose_device(name)
 
 
 @contextmanager

@@ -96,7 +96,6 @@ def build_networks(config: TrainConfig) -> tuple[Autoencoder, UNet, AppearanceEn
 
 
 def _new_networks(settings: ModelConfig, channels: int, config: TrainConfig) -> tuple[UNet, AppearanceEncoder]:
-    size = config.data.size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
         unet = UNet(
@@ -107,7 +106,7 @@ def _new_networks(settings: ModelConfig, channels: int, config: TrainConfig) -> 
             num_heads=settings.num_heads,
             num_filters=settings.num_filters,
             norm_num_groups=settings.norm_num_groups,
-            sample_size=None if size is None else (size[0] // 8, size[1] // 8),
+            sample_size=None,  # known later; what is not named here diffusers takes for a default, whatever comes later
             surface_hint=settings.surface_hint,
             pose_encoding=settings.pose_encoding,
         )
@@ -148,6 +147,10 @@ def train(config: TrainConfig) -> Path:
     make_inputs = Inputs(vae, unet, accelerator.device)
     data = open_training_data(config.data, config.run.seed, **_needs(unet))
     check_latents(data, vae)
+    size = data.size if isinstance(data, LatentPairs) else config.data.size
+    if size is not None:  # pictures are drawn in the size that was trained, by default
+        factor = autoencoder.downsampling_factor(vae)
+        unet.register_to_config(sample_size=(size[0] // factor, size[1] // factor))
     model = TransferModel(unet, encoder, scheduler, config.loss)
     if accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,34 @@
+"""Where the networks compute, and the memory that it took."""
+
+import sys
+
+import torch
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """A device by name, ``auto`` for a GPU where there is one.
+
+    Raises:
+        ValueError: for something that is no device, or that this machine does not have.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"the device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """The most bytes held so far: of the GPU if ``device`` is one, else resident; None where the system does not tell.
+
+    On a GPU ``torch.cuda.reset_peak_memory_stats`` starts anew.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB

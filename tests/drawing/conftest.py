@@ -1,0 +1,3 @@
+from drawing_helpers import drawn_folder, here
+
+__all__ = ["drawn_folder", "here"]
