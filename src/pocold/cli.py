@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 from pocold.data.commands import check, shards, synth
 from pocold.drawing.commands import edit, encode, mix, show, transfer
 from pocold.evaluation.commands import compare, evaluate
-from pocold.people.commands import pose
+from pocold.pose_command import pose
 from pocold.training.commands import CONFIGURED, latents, run_configured
 
 
@@ -54,6 +54,20 @@ def convert(
     print(output)
 
 
+def export_estimator(estimator: Positional[Path], output: Annotated[Path, arg(aliases=["-o"])]) -> None:
+    """Write a DensePose estimator as ONNX, for programs without torch: photo (B, 3, H, W) in [-1, 1] to labels, logits
+    (B, 25, H, W), and uv (B, 2, H, W), for any H and W.
+
+    Args:
+        estimator: Folder of the estimator.
+        output: File to write, such as estimator.onnx.
+    """
+    from pocold.export import export_estimator as export
+
+    export(estimator, output)
+    print(output)
+
+
 _Check = Annotated[Any, tyro.conf.subcommand(name="check", constructor=check)]
 _Shards = Annotated[Any, tyro.conf.subcommand(name="shards", constructor=shards)]
 _Latents = Annotated[Any, tyro.conf.subcommand(name="latents", constructor=latents)]
@@ -77,6 +91,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": evaluate,
     "compare": compare,
     "convert": convert,
+    "export-estimator": export_estimator,
 }
 
 

@@ -17,6 +17,7 @@ from pocold.densepose import DensePose, PoseInput, body_part_labels, require_uv,
 from pocold.formats.reading import load_pose
 from pocold.images import Frame, FrameMode, ImageInput
 from pocold.models import autoencoder
+from pocold.models.densepose_estimator import DensePoseEstimator, estimate_densepose
 from pocold.sampling import Generator
 from pocold.surface import HIDDEN, Photograph, Surface
 
@@ -111,6 +112,7 @@ def load_photographs(
     *,
     labels_for: str | None,
     uv_for: str | None,
+    estimator: DensePoseEstimator | None,
 ) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
     """Photographs and their maps, framed together.
 
@@ -120,6 +122,7 @@ def load_photographs(
         size_for: (height, width) of a photograph -> that it is framed to.
         mode: see :class:`pocold.images.Frame`.
         labels_for, uv_for: what needs their labels, and what their U and V; None if nothing does.
+        estimator: finds the maps if there are none.
 
     Yields:
         For each ``(1, 3, H, W)`` in [-1, 1], labels uint8 ``(1, H, W)`` and U, V ``(1, 2, H, W)``, or None.
@@ -131,9 +134,12 @@ def load_photographs(
     purpose = labels_for or uv_for
     if not sources:
         raise ValueError("source: expected at least one photograph, got none")
-    if purpose is not None and len(poses) != len(sources):
+    if purpose is not None and len(poses) != len(sources) and (poses or estimator is None):
         kind = "source_pose" if uv_for is None else "source_pose with U and V"
-        raise ValueError(f"{purpose} need one {kind} for each of the {len(sources)} photographs, got {len(poses)}")
+        hint = "" if poses else "; this pipeline has no densepose_estimator to find them"
+        raise ValueError(
+            f"{purpose} need one {kind} for each of the {len(sources)} photographs, got {len(poses)}{hint}"
+        )
     names = zip(numbered("source", len(sources)), numbered("source_pose", len(sources)), strict=True)
     for i, (name, pose_name) in enumerate(names):
         picture = images.load_image(sources[i], name)
@@ -141,7 +147,12 @@ def load_photographs(
         frame = Frame(size, size_for(size), mode)
         labels = uv = None
         if purpose is not None:
-            labels, uv = frame_maps([load_pose(poses[i], pose_name)], [frame], [pose_name], uv_for)
+            if poses:
+                found = load_pose(poses[i], pose_name)
+            else:
+                assert estimator is not None
+                found = estimate_densepose(picture, estimator, name)
+            labels, uv = frame_maps([found], [frame], [pose_name], uv_for)
         yield images.to_tensor(frame.image(picture)), labels, uv
 
 

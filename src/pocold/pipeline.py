@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 from diffusers import DiffusionPipeline
@@ -24,6 +24,7 @@ from pocold.guidance import WITH_APPEARANCE, decaying, guidance_formula
 from pocold.images import Frame, FrameMode, ImageInput, MaskInput, OutputType
 from pocold.models import autoencoder
 from pocold.models.appearance_encoder import AppearanceEncoder
+from pocold.models.densepose_estimator import DensePoseEstimator, load_estimator
 from pocold.models.presets import build_models
 from pocold.models.unet import UNet
 from pocold.sampling import Generator, denoise
@@ -41,16 +42,27 @@ class PoseTransferPipeline(DiffusionPipeline):
         appearance_encoder: source latents -> features.
         unet: the denoiser.
         scheduler: any diffusers scheduler; see :meth:`set_scheduler` for those with names.
+        densepose_estimator: finds the map of a photograph that comes without one; None asks for maps.
     """
 
     model_cpu_offload_seq = "appearance_encoder->unet->vae"
     _callback_tensor_inputs = ("latents",)
+    _optional_components: ClassVar[list[str]] = ["densepose_estimator"]
+    _exclude_from_cpu_offload: ClassVar[list[str]] = ["densepose_estimator"]  # small, and needed before all others
 
     def __init__(
-        self, vae: autoencoder.Autoencoder, appearance_encoder: AppearanceEncoder, unet: UNet, scheduler: Any
+        self,
+        vae: autoencoder.Autoencoder,
+        appearance_encoder: AppearanceEncoder,
+        unet: UNet,
+        scheduler: Any,
+        densepose_estimator: DensePoseEstimator | None = None,
     ) -> None:
         super().__init__()
-        self.register_modules(vae=vae, appearance_encoder=appearance_encoder, unet=unet, scheduler=scheduler)
+        self.register_modules(
+            vae=vae, appearance_encoder=appearance_encoder, unet=unet, scheduler=scheduler,
+            densepose_estimator=densepose_estimator,
+        )  # fmt: skip
         self._interrupt = False
         channels = {
             "vae": vae.config.latent_channels,
@@ -82,7 +94,8 @@ class PoseTransferPipeline(DiffusionPipeline):
         Args:
             folder: holds ``model_index.json``.
             dtype: of all networks; None keeps what the files have.
-            **components: to use instead of the folder's: ``vae``, ``appearance_encoder``, ``unet``, ``scheduler``.
+            **components: to use instead of the folder's: ``vae``, ``appearance_encoder``, ``unet``, ``scheduler``,
+                ``densepose_estimator``.
 
         Raises:
             ValueError: if a file is missing, truncated, of another class, or has missing or unknown keys.
@@ -98,6 +111,7 @@ class PoseTransferPipeline(DiffusionPipeline):
             "appearance_encoder": lambda path: load_component(AppearanceEncoder, path, dtype),
             "unet": lambda path: load_component(UNet, path, dtype),
             "scheduler": lambda path: load_scheduler(index.get("scheduler"), path),
+            "densepose_estimator": lambda path: load_estimator(path, dtype) if any(index.get(path.name, ())) else None,
         }
         unknown = components.keys() - load.keys()
         if unknown:
@@ -146,7 +160,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         Args:
             source: a photograph, or several of one person: their code is that of all their pixels together.
             source_pose: their DensePose maps, of the photographs' sizes; needed for ``parts``, and with U and V by
-                models that take a surface hint.
+                models that take a surface hint. Without any the pipeline's estimator finds them, if it has one.
             parts: body parts (names or labels) to extract from, all others are left out.
             height, width: size the photographs are framed to; by default the model's, or their own.
             frame: how; see :class:`pocold.images.Frame`.
@@ -163,6 +177,7 @@ class PoseTransferPipeline(DiffusionPipeline):
             frame,
             labels_for=None if parts is None else "parts",
             uv_for=_HINT if self.takes_surface_hint else None,
+            estimator=self.densepose_estimator,
         )
         codes = [self.encode_tensors(picture, labels, parts, generator, uv) for picture, labels, uv in photographs]
         return codes[0] if len(codes) == 1 else AppearanceCode.union(codes)
@@ -245,7 +260,8 @@ class PoseTransferPipeline(DiffusionPipeline):
             source: a photograph, several of one person, or an appearance code (of one person for all poses, or of one
                 person per pose). May be left out with guidance that ignores it (``pose_only``).
             pose: a DensePose map, or several.
-            source_pose: maps of the photographs, with U and V, for models that take a surface hint.
+            source_pose: maps of the photographs, with U and V, for models that take a surface hint; see
+                :meth:`encode_appearance`.
             image: a picture to edit, with ``mask``: bool or 0/255, True where it is generated, of the picture's size.
             height, width: of the result, multiples of the autoencoder's factor; by default the model's size, or the
                 first pose's. Photographs, poses and the edited picture are framed to it.

@@ -96,7 +96,7 @@ def test_surface_hints_on_request(request, data):
         return
     for sample in data.open("train", **options):
         check_sample(sample, data.size)
-        assert sample.keys() >= {"warped", "visible", "target_uv"}
+        assert sample.keys() >= {"warped", "visible", "source_uv", "target_uv"}
         source, target = (data.drawn(sample[f"{role}_name"]).pose for role in ("source", "target"))
         body = target.labels > 0
         assert np.abs(sample["target_uv"].numpy() - target.uv)[:, body].max() <= 0.5 / 255 + 1e-6

@@ -34,8 +34,8 @@ def test_a_sample_holds_the_contract():
     check_sample(sample(), (16, 12))
     check_sample(PairedTransform()(view("a", garments=False), view("b")))  # garments of one alone are left out
     check_sample(hinted(), (16, 12))
-    assert hinted().keys() - sample().keys() == {"warped", "visible", "target_uv"}
-    assert hinted(PairedTransform(uv=True)).keys() - sample().keys() == {"target_uv"}
+    assert hinted().keys() - sample().keys() == {"warped", "visible", "source_uv", "target_uv"}
+    assert hinted(PairedTransform(uv=True)).keys() - sample().keys() == {"source_uv", "target_uv"}
     assert hinted(PairedTransform(surface_hint=True)).keys() - sample().keys() == {"warped", "visible"}
     assert hinted(PairedTransform()).keys() == sample().keys()
 
@@ -58,6 +58,7 @@ def test_a_sample_holds_the_contract():
         (sample(target_pose=torch.full((16, 12), 25, dtype=torch.uint8)), "labels 0..24, got 25"),
         (sample(source_garments=torch.zeros(1, 16, 12, dtype=torch.uint8)), r"source_garments must be torch.uint8"),
         (sample(warped=torch.zeros(3, 16, 12)), "'warped' and 'visible' must come together"),
+        (sample(source_uv=torch.zeros(2, 16, 12)), "'source_uv' and 'target_uv' must come together"),
         (hinted(warped=torch.full((3, 16, 12), 2.0)), r"warped must lie in \[-1, 1\], got values from 2 to 2"),
         (hinted(visible=torch.ones(16, 12)), r"visible must be torch.bool \(H, W\), got torch.float32"),
         (hinted(target_uv=torch.full((2, 16, 12), -0.5)), r"target_uv must lie in \[0, 1\], got values from -0.5"),
@@ -132,8 +133,10 @@ def test_the_hint_of_a_mirrored_pair_is_the_mirrored_hint():
     check_sample(mirrored, (16, 12))
     for key in ("warped", "visible"):
         assert torch.equal(mirrored[key], plain[key].flip(-1))
-    expected = DensePose(plain["target_pose"].numpy(), plain["target_uv"].numpy()).hflip()
-    assert np.array_equal(mirrored["target_uv"].numpy(), expected.uv)
+    for role in ("source", "target"):
+        expected = DensePose(plain[f"{role}_pose"].numpy(), plain[f"{role}_uv"].numpy()).hflip()
+        assert np.array_equal(mirrored[f"{role}_uv"].numpy(), expected.uv)
+        assert np.array_equal(mirrored[f"{role}_pose"].numpy(), expected.labels)
     assert not torch.equal(mirrored["target_uv"], plain["target_uv"].flip(-1))
     # and computed anew from the mirrored maps it is the same
     source = PairedTransform(flip=1.0, uv=True)(view("bb", uv=True), view("a", uv=True))
@@ -207,7 +210,7 @@ def test_batches():
     assert with_hint["warped"].shape == (2, 3, 16, 12)
     assert with_hint["visible"].dtype == torch.bool
     assert with_hint["target_uv"].shape == (2, 2, 16, 12)
-    assert not collate([hinted(), sample()]).keys() & {"warped", "visible", "target_uv"}
+    assert not collate([hinted(), sample()]).keys() & {"warped", "visible", "source_uv", "target_uv"}
     with pytest.raises(ValueError, match=r"different sizes .*\(16, 12\), \(32, 12\).* set a size"):
         collate([sample(), PairedTransform()(view("a", 32), view("b", 32))])
     with pytest.raises(ValueError, match="no samples"):

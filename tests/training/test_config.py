@@ -8,6 +8,7 @@ import pytest
 from pocold.training.autoencoder import AutoencoderTrainConfig
 from pocold.training.config import OptimizerConfig, RunConfig, TrainConfig
 from pocold.training.config_files import check_same_run, parse_flags, read_config, save_config, to_toml
+from pocold.training.estimator import EstimatorTrainConfig
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -28,7 +29,7 @@ def test_fields_that_a_file_does_not_name_have_the_published_defaults(tmp_path):
     assert config.model.block_out_channels == (128, 256, 512, 512)
 
 
-@pytest.mark.parametrize("cls", [TrainConfig, AutoencoderTrainConfig])
+@pytest.mark.parametrize("cls", [TrainConfig, AutoencoderTrainConfig, EstimatorTrainConfig])
 def test_what_is_written_reads_back_the_same(tmp_path, cls):
     config = replace(cls(), run=RunConfig(output='a "quoted" \\ path', max_minutes=1.5, batch_size=3))
     path = tmp_path / "config.toml"
@@ -92,7 +93,8 @@ def test_a_run_goes_on_with_its_own_settings_only(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.stem)
 def test_the_configs_that_come_along_can_be_read(path):
-    cls = AutoencoderTrainConfig if "autoencoder" in path.stem else TrainConfig
+    classes = {"autoencoder": AutoencoderTrainConfig, "estimator": EstimatorTrainConfig}
+    cls = classes.get(path.stem.rpartition("-")[2], TrainConfig)
     config = read_config(cls, path)
     assert path.read_text().startswith("# "), "a config begins with its command, hardware, duration and result"
     assert config.run.output != RunConfig().output

@@ -28,7 +28,7 @@ class Sample(TypedDict):
     - ``source_garments``, ``target_garments``: uint8 ``(H, W)``, garment classes, both or neither;
     - ``warped``: float32 ``(3, H, W)`` in [-1, 1], the source brought into the target's pose by U and V, and
       ``visible``: bool ``(H, W)``, where it shows that point (``pocold.surface``); both or neither, where asked for;
-    - ``target_uv``: float32 ``(2, H, W)`` in [0, 1]; where asked for.
+    - ``source_uv``, ``target_uv``: float32 ``(2, H, W)`` in [0, 1]; both or neither, where asked for.
     """
 
     source: Tensor
@@ -42,6 +42,7 @@ class Sample(TypedDict):
     target_garments: NotRequired[Tensor]
     warped: NotRequired[Tensor]
     visible: NotRequired[Tensor]
+    source_uv: NotRequired[Tensor]
     target_uv: NotRequired[Tensor]
 
 
@@ -59,6 +60,7 @@ class Batch(TypedDict):
     target_garments: NotRequired[Tensor]
     warped: NotRequired[Tensor]
     visible: NotRequired[Tensor]
+    source_uv: NotRequired[Tensor]
     target_uv: NotRequired[Tensor]
 
 
@@ -67,7 +69,8 @@ POSE_KEYS = ("source_pose", "target_pose")
 GARMENT_KEYS = ("source_garments", "target_garments")
 TEXT_KEYS = ("source_name", "target_name", "person")
 HINT_KEYS = ("warped", "visible")
-OPTIONAL_KEYS = frozenset((*GARMENT_KEYS, *HINT_KEYS, "target_uv"))
+UV_KEYS = ("source_uv", "target_uv")
+OPTIONAL_KEYS = frozenset((*GARMENT_KEYS, *HINT_KEYS, *UV_KEYS))
 REQUIRED_KEYS = frozenset((*IMAGE_KEYS, *POSE_KEYS, *TEXT_KEYS))
 
 
@@ -97,10 +100,12 @@ def check_sample(sample: Any, size: tuple[int, int] | None = None) -> None:
         raise ValueError(f"{where}: garment maps must come for source and target, or for neither")
     if len(sample.keys() & set(HINT_KEYS)) == 1:
         raise ValueError(f"{where}: 'warped' and 'visible' must come together")
-    for key in (*IMAGE_KEYS, "warped", "target_uv"):
+    if len(sample.keys() & set(UV_KEYS)) == 1:
+        raise ValueError(f"{where}: 'source_uv' and 'target_uv' must come together")
+    for key in (*IMAGE_KEYS, "warped", *UV_KEYS):
         if key in sample:
-            lowest = 0 if key == "target_uv" else -1
-            _check_tensor(where, key, sample[key], torch.float32, 2 if key == "target_uv" else 3)
+            lowest = 0 if key in UV_KEYS else -1
+            _check_tensor(where, key, sample[key], torch.float32, 2 if key in UV_KEYS else 3)
             low, high = float(sample[key].min()), float(sample[key].max())
             if not (low >= lowest and high <= 1):  # also false for NaN
                 raise ValueError(f"{where}: {key} must lie in [{lowest}, 1], got values from {low:g} to {high:g}")
@@ -176,7 +181,7 @@ class PairedTransform:
         flip: probability of mirroring source *and* target; left and right labels are exchanged.
         seed: of the flips.
         surface_hint: add ``warped`` and ``visible``. Needs maps with U and V.
-        uv: add ``target_uv``. Likewise.
+        uv: add ``source_uv`` and ``target_uv``. Likewise.
 
     Raises:
         ValueError: for a probability outside [0, 1], an unknown mode or an impossible size.
@@ -231,8 +236,8 @@ class PairedTransform:
 def surface_keys(
     sample: Sample, source_uv: Tensor, target_uv: Tensor, *, surface_hint: bool, uv: bool
 ) -> dict[str, Tensor]:
-    """The optional keys made of U and V ``(2, H, W)``: ``warped`` and ``visible``, ``target_uv``, as asked for."""
-    keys = {"target_uv": target_uv} if uv else {}
+    """The optional keys made of U and V ``(2, H, W)``: ``warped`` and ``visible``, both ``_uv``, as asked for."""
+    keys = {"source_uv": source_uv, "target_uv": target_uv} if uv else {}
     if surface_hint:
         index, keys["visible"] = surface_correspondence(
             sample["target_pose"], target_uv, sample["source_pose"], source_uv
@@ -254,9 +259,10 @@ def hflip(sample: Sample) -> Sample:
             flipped[key] = value.flip(-1)
         if key in POSE_KEYS:
             flipped[key] = mirrored[flipped[key].long()]
-    if "target_uv" in sample:
-        turned = DensePose(sample["target_pose"].numpy(), sample["target_uv"].numpy()).hflip().uv
-        flipped["target_uv"] = torch.from_numpy(turned)
+    for pose, uv in zip(POSE_KEYS, UV_KEYS, strict=True):
+        if uv in sample:
+            values = cast(dict[str, Tensor], sample)
+            flipped[uv] = torch.from_numpy(DensePose(values[pose].numpy(), values[uv].numpy()).hflip().uv)
     return cast(Sample, flipped)
 
 

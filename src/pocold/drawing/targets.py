@@ -13,11 +13,11 @@ from pocold.drawing.results import origin
 from pocold.drawing.sources import DEFAULT_SIZE, Person, Size, framed, seen, working_size
 from pocold.formats.reading import read_pose
 from pocold.images import Frame, FrameMode
-from pocold.people.commands import names_a_file
 from pocold.people.fitting import fit_pose
 from pocold.people.poses import NamedPose, interpolate, parse_pose
 from pocold.people.posing import draw_densepose
 from pocold.pipeline import PoseTransferPipeline
+from pocold.pose_command import names_a_file
 
 SOURCE, NOBODY = "source", "none"  # words for --like
 

@@ -49,6 +49,8 @@ def evaluate(
     st_lpips_weights: Path | None = None,
     inception_weights: Path | None = None,
     lpips_weights: Annotated[tuple[Path, Path] | None, tyro.conf.arg(metavar="ALEXNET LINEAR")] = None,
+    poses: Literal["true", "estimated"] = "true",
+    estimator: Path | None = None,
     drawn: Path | None = None,
     device: str = "auto",
 ) -> None:
@@ -89,6 +91,9 @@ def evaluate(
         inception_weights: Inception v3 for FID, in the protocol's convention; or the variable POCOLD_FID_WEIGHTS. With
             ours it adds FID in the convention of pytorch-fid.
         lpips_weights: Two files for LPIPS: torchvision's AlexNet and the linear layers of lpips 0.1.
+        poses: Draw from the maps of the data set, or from maps found in its photographs, source and target.
+        estimator: Folder of the network that finds them; it also adds the metric pose_consistency. If not given,
+            estimated poses are found by the bundled one.
         drawn: Where the drawn pictures are kept, OUT/pictures if not given; two protocols may share them.
         device: Such as cpu or cuda; auto takes a GPU where there is one.
     """
@@ -109,6 +114,15 @@ def evaluate(
         steps, scheduler, guidance, pose_scale, appearance_scale, guidance_floor, eta, seed
     )  # fmt: skip
     painter = _painter(model, baseline, settings, asked, str(Processes().device(device)))
+    finder = None
+    if estimator is not None or poses == "estimated":
+        from pocold.evaluation.estimated import EstimatedPoses, LabelFinder
+        from pocold.models.densepose_estimator import open_estimator
+
+        network = open_estimator(estimator).to(Processes().device(device))
+        finder = LabelFinder(network)
+        if poses == "estimated":
+            painter = EstimatedPoses(painter, network)
     config = EvaluationConfig(
         protocol, asked, limit, real_limit, batch_size, without,
         WeightFiles(st_lpips_weights, inception_weights, lpips_weights or ()), device,
@@ -123,6 +137,7 @@ def evaluate(
             split=split,
             pictures=drawn,
             name=baseline or model.name,
+            estimator=finder,
             progress=progress,
         )
     if os.environ.get("RANK", "0") == "0":

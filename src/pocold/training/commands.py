@@ -1,4 +1,7 @@
-"""The bodies of ``pocold train``, ``train-autoencoder`` and ``data latents``. Heavy imports stay inside."""
+"""The bodies of ``pocold train``, ``train-autoencoder``, ``train-estimator`` and ``data latents``.
+
+Heavy imports stay inside.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,8 +35,19 @@ def train_autoencoder(config: Config) -> None:
     raise AssertionError(f"{config}: see run_configured")
 
 
+def train_estimator(config: Config) -> None:
+    """Train a network that finds DensePose maps in photographs, or go on where the same command stopped.
+
+    Every field of the config is also a flag after it: "pocold train-estimator CONFIG --help" lists them.
+
+    Args:
+        config: TOML file, such as configs/toy-estimator.toml.
+    """
+    raise AssertionError(f"{config}: see run_configured")
+
+
 def run_configured(command: str, arguments: Sequence[str]) -> None:
-    """``pocold COMMAND CONFIG [--field value ...]`` for the two commands above, whose flags depend on the file.
+    """``pocold COMMAND CONFIG [--field value ...]`` for the three commands above, whose flags depend on the file.
 
     Raises:
         ValueError: if no config is named, or for whatever the training finds wrong.
@@ -49,6 +63,12 @@ def run_configured(command: str, arguments: Sequence[str]) -> None:
         from pocold.training.transfer import train as run
 
         folder = run(parse_flags(TrainConfig, read_config(TrainConfig, path), flags, prog))
+    elif command == "train-estimator":
+        from pocold.training.estimator import EstimatorTrainConfig
+        from pocold.training.estimator import train_estimator as run_estimator
+
+        wanted = parse_flags(EstimatorTrainConfig, read_config(EstimatorTrainConfig, path), flags, prog)
+        folder = run_estimator(wanted)
     else:
         from pocold.training.autoencoder import AutoencoderTrainConfig
         from pocold.training.autoencoder import train_autoencoder as run_autoencoder
@@ -58,7 +78,11 @@ def run_configured(command: str, arguments: Sequence[str]) -> None:
     print(folder)
 
 
-CONFIGURED: dict[str, Callable[..., Any]] = {"train": train, "train-autoencoder": train_autoencoder}
+CONFIGURED: dict[str, Callable[..., Any]] = {
+    "train": train,
+    "train-autoencoder": train_autoencoder,
+    "train-estimator": train_estimator,
+}
 
 
 def latents(

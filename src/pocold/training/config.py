@@ -289,3 +289,60 @@ class AutoencoderModelConfig:
     def __post_init__(self) -> None:
         if self.kind == "kl" and not (self.config or self.init):
             raise ValueError("model: kind kl needs the config.json of an AutoencoderKL (config) or a folder (init)")
+
+
+@dataclass(frozen=True)
+class EstimatorModelConfig:
+    """The DensePose estimator to train.
+
+    Attributes:
+        channels: Widths of the levels, finest first; the first is at 1/2 of the picture.
+        encoder_layers: Residual blocks of each level on the way down.
+        decoder_layers: Residual blocks of each level on the way up; one level less.
+        height: Of the pictures that it sees. Data of a larger size stays sharp where a crop comes close.
+        width: Of them.
+        init: Folder of an estimator to start from; its shape then counts.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 96, 128, 192)
+    encoder_layers: tuple[int, ...] = (0, 1, 2, 2, 2)
+    decoder_layers: tuple[int, ...] = (1, 2, 2, 2)
+    height: int = 128
+    width: int = 88
+    init: str | None = None
+
+
+@dataclass(frozen=True)
+class CorruptionConfig:
+    """What happens to the pictures of an estimator's training; see pocold.data.corruptions.
+
+    Attributes:
+        strength: 0 leaves them as they are, 1 is the mixture that the bundled estimator learned from.
+    """
+
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"corruption.strength must lie in [0, 1], got {self.strength}")
+
+
+@dataclass(frozen=True)
+class EstimatorValidationConfig:
+    """The fixed subset on which the training of an estimator is watched.
+
+    Attributes:
+        every: Steps between validations; 0 never validates.
+        pairs: How many pictures, spread evenly over the validation split.
+        preview_pairs: How many of them are drawn into the preview sheets.
+        best_metric: Which of loss, miou, hard_miou (of corrupted pictures) tells the best checkpoint.
+    """
+
+    every: int = 1000
+    pairs: int = 64
+    preview_pairs: int = 6
+    best_metric: Literal["loss", "miou", "hard_miou"] = "hard_miou"
+
+    def __post_init__(self) -> None:
+        _at_least("validation", {"every": self.every, "preview_pairs": self.preview_pairs})
+        _at_least("validation", {"pairs": self.pairs}, 1)

@@ -15,7 +15,7 @@ from pocold.training.config import RunConfig
 from pocold.training.reporting import Reporter
 from pocold.training.steps import BadSteps, Learner, step_seed, stop_on_signal
 
-HIGHER_IS_BETTER = frozenset({"psnr", "ssim"})
+HIGHER_IS_BETTER = frozenset({"psnr", "ssim", "miou", "hard_miou"})
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,13 @@ def autoencoder_card(config: Any, parts: Mapping[str, nn.Module], progress: Prog
     )
 
 
+def estimator_card(config: Any, parts: Mapping[str, nn.Module], progress: Progress, data: Any) -> str:
+    """The card of an estimator trained by ``pocold train-estimator``."""
+    use = "```\npocold pose photo.jpg --estimator PATH OF THIS FOLDER -o pose.png\n```"
+    what = "A small network that finds the DensePose map of the person in a photograph, for pocold's pipelines."
+    return _card("DensePose estimator", what, use, config, parts, progress, data)
+
+
 def _card(
     title: str, what: str, use: str, config: Any, parts: Mapping[str, nn.Module], progress: Progress, data: Any
 ) -> str:

@@ -1,4 +1,7 @@
-"""The body of ``pocold pose``. Heavy imports stay inside, so that ``--help`` needs no torch."""
+"""The body of ``pocold pose``: maps of named poses, of files and of photographs.
+
+Heavy imports stay inside, so that ``--help`` needs no torch.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,12 +29,14 @@ def pose(
     picture: str | None = None,
     read_as: _Layout = "auto",
     write_as: _Layout = "auto",
+    estimator: Path | None = None,
 ) -> None:
-    """Write a DensePose map: of a named pose, NAME[:VIEW[:CROP]], such as walk:side, hips:back or wave:30:upper; or of
-    a file in any format, a detectron2 dump included.
+    """Write a DensePose map: of a named pose, NAME[:VIEW[:CROP]], such as walk:side, hips:back or wave:30:upper; of a
+    file in any format, a detectron2 dump included; or of the person in a photograph.
 
     Args:
-        name: The pose, or the file to convert: .png .jpg .webp .npy .npz .pkl .pth. An unknown pose lists all.
+        name: The pose, or the file to convert: .png .jpg .webp .npy .npz .pkl .pth. An unknown pose lists all. A
+            picture that is no map is taken for a photograph.
         output: File to write: .png (red = part 0..24, green = 255 U, blue = 255 V), .npz, .npy, or .pkl (a dump). For a
             dump also a folder: then all its pictures are converted, to STEM.iuv.png.
         like: Another DensePose map: a named pose is drawn with the height, position and build of the person seen there.
@@ -45,6 +50,8 @@ def pose(
         picture: Which picture of a dump, by its file name.
         read_as: What the channels of the file hold; auto looks. Colours of a visualiser over a photo must be told.
         write_as: What the channels of a written .png hold.
+        estimator: Folder of the network that finds maps in photographs; the bundled one if not given. With it the file
+            is a photograph, whatever it looks like.
     """
     if sheet is not None:
         from pocold.people.sheets import write_pose_sheet
@@ -55,9 +62,15 @@ def pose(
         raise ValueError("expected the name of a pose, such as walk:side, or --sheet FILE to see them all")
     is_file = names_a_file(name)
     file_options = {"--person": person != 1, "--picture": picture is not None, "--read-as": read_as != "auto"}
-    one_map_options = {"--size": size, "--picture": picture, "--show": show, "--write-as": write_as != "auto"}
+    one_map_options: dict[str, object] = {
+        "--size": size,
+        "--picture": picture,
+        "--show": show,
+        "--write-as": write_as != "auto",
+    }
     if is_file and output is not None and output.is_dir():
-        _refuse(one_map_options | {"--read-as": read_as != "auto", "--like": like}, "is not for a whole dump")
+        others = {"--read-as": read_as != "auto", "--like": like, "--estimator": estimator}
+        _refuse(one_map_options | others, "is not for a whole dump")
         _convert_all(Path(name), output, photo, person)
         return
     from pocold.formats.reading import read_pose
@@ -68,10 +81,17 @@ def pose(
     photograph = None if photo is None else load_image(photo, "--photo")
     if is_file:
         _refuse({"--like": like}, f"fits a named pose to a person; {name} is a file")
-        asked = None if size is None else parse_size(size)
-        drawn = read_pose(name, read_as, person=person, picture=picture, photo=photograph, size=asked)
+        map_options = file_options | {"--size": size, "--photo": photo}
+        if estimator is not None:
+            _refuse(map_options, f"is for files that hold a map; with --estimator {name} is a photograph")
+            drawn, photograph = _estimate(Path(name), estimator)
+        elif any(map_options.values()) or not _is_picture(Path(name)):
+            asked = None if size is None else parse_size(size)
+            drawn = read_pose(name, read_as, person=person, picture=picture, photo=photograph, size=asked)
+        else:
+            drawn, photograph = _map_or_photograph(Path(name))
     else:
-        _refuse(file_options, f"is for files; {name} is a named pose")
+        _refuse(file_options | {"--estimator": estimator}, f"is for files; {name} is a named pose")
         drawn = _draw(name, size, like)
     if output is None and show is None:
         raise ValueError("expected a file to write, such as -o pose.png")
@@ -113,6 +133,39 @@ def _draw(name: str, size: str | None, like: Path | None) -> "DensePose":
     from pocold.people.posing import draw_densepose
 
     return draw_densepose(named.pose, named.view, named.crop, parse_size(size or "256x176"))
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file can be opened as a picture at all."""
+    from pocold.images import load_image
+
+    try:
+        load_image(path)
+    except ValueError:
+        return False
+    return True
+
+
+def _map_or_photograph(path: Path) -> "tuple[DensePose, Image.Image | None]":
+    """The map that a picture holds, or else shows; and the picture, if it is a photograph."""
+    from pocold.formats.reading import read_pose
+
+    try:
+        return read_pose(path), None
+    except ValueError as error:
+        return _estimate(path, None, str(error))
+
+
+def _estimate(path: Path, estimator: Path | None, no_map: str | None = None) -> "tuple[DensePose, Image.Image]":
+    """The map found in a photograph, and the photograph; ``no_map`` says why it could not be read as a map."""
+    from pocold.images import load_image
+    from pocold.models.densepose_estimator import estimate_densepose, open_estimator
+
+    photo = load_image(path)
+    try:
+        return estimate_densepose(photo, open_estimator(estimator), str(path)), photo
+    except ValueError as error:
+        raise ValueError(str(error) if no_map is None else f"{no_map}; and as a photograph: {error}") from None
 
 
 def names_a_file(name: str) -> bool:

@@ -1,0 +1,285 @@
+"""``pocold train-estimator``: photographs -> DensePose maps, learned from people whose maps are known.
+
+Legend: B pairs per process and backward pass (2B pictures), H W the data's picture size, h w the estimator's.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from PIL import Image
+from torch import Tensor, nn
+
+from pocold import images
+from pocold.data.corruptions import Example, corrupt, resampled
+from pocold.data.latents import LatentPairs
+from pocold.densepose import DensePose
+from pocold.evaluation.estimation import Confusions
+from pocold.files import atomic_folder
+from pocold.models.densepose_estimator import DensePoseEstimator, EstimatorLoss, load_estimator
+from pocold.sheets import sheet_of_rows
+from pocold.training.checkpoints import Checkpoints, Progress, read_progress
+from pocold.training.config import (
+    CorruptionConfig,
+    DataConfig,
+    EstimatorModelConfig,
+    EstimatorValidationConfig,
+    OptimizerConfig,
+    RunConfig,
+)
+from pocold.training.config_files import CONFIG_FILE, check_same_run, save_config
+from pocold.training.loader import Data, first_samples, open_training_data, open_validation_data, training_batches
+from pocold.training.loop import Watch, run_steps
+from pocold.training.model_card import estimator_card, write_card
+from pocold.training.reporting import Reporter
+from pocold.training.steps import Learner, start_processes
+
+LOSSES = ("loss", "entropy", "dice", "uv")
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class EstimatorTrainConfig:
+    """A run of ``pocold train-estimator``."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: EstimatorModelConfig = field(default_factory=EstimatorModelConfig)
+    corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
+    loss: EstimatorLoss = field(default_factory=EstimatorLoss)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    validation: EstimatorValidationConfig = field(default_factory=EstimatorValidationConfig)
+
+
+class EstimatorModel(nn.Module):
+    """The estimator with its loss.
+
+    Args:
+        estimator: to train.
+        loss: the objective.
+    """
+
+    def __init__(self, estimator: DensePoseEstimator, loss: EstimatorLoss) -> None:
+        super().__init__()
+        self.estimator, self.loss = estimator, loss
+
+    def forward(self, inputs: Mapping[str, Tensor], generator: torch.Generator | None) -> Tensor:
+        """The losses, as named in :data:`LOSSES`, of ``photo``, ``labels`` and ``uv`` (see :func:`stacked`)."""
+        return self.loss(self.estimator(inputs["photo"]), inputs["labels"], inputs["uv"])
+
+
+def build_estimator(config: EstimatorTrainConfig) -> DensePoseEstimator:
+    """The estimator to train, from scratch or from a folder.
+
+    Raises:
+        ValueError: for a folder that holds none, or impossible settings.
+    """
+    settings = config.model
+    if settings.init is not None:
+        return load_estimator(Path(settings.init))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.run.seed)
+        return DensePoseEstimator(
+            # by name: diffusers takes what is given by position for defaults, and forgets it in from_config
+            channels=settings.channels,
+            encoder_layers=settings.encoder_layers,
+            decoder_layers=settings.decoder_layers,
+            sample_size=(settings.height, settings.width),
+        )
+
+
+def examples(batch: Mapping[str, Any]) -> list[Example]:
+    """Both pictures of every pair of a batch: all sources, then all targets."""
+    return [
+        Example(batch[role][i], batch[f"{role}_pose"][i], batch[f"{role}_uv"][i], _row(batch, f"{role}_garments", i))
+        for role in ("source", "target")
+        for i in range(len(batch[role]))
+    ]
+
+
+def _row(batch: Mapping[str, Any], key: str, i: int) -> Tensor | None:
+    return batch[key][i] if key in batch else None
+
+
+def stacked(rows: list[Example], device: torch.device) -> dict[str, Tensor]:
+    """Examples as ``photo (B, 3, h, w)``, ``labels (B, h, w)`` and ``uv (B, 2, h, w)``."""
+    return {name: torch.stack([getattr(row, name) for row in rows]).to(device) for name in ("photo", "labels", "uv")}
+
+
+def train_estimator(config: EstimatorTrainConfig) -> Path:
+    """Train, or go on training, until ``run.max_steps``; the same config resumes.
+
+    Returns:
+        The folder of the resulting estimator, for :func:`pocold.models.densepose_estimator.load_estimator`.
+
+    Raises:
+        ValueError: as :func:`pocold.training.transfer.train`.
+    """
+    if config.data.latents is not None:
+        raise ValueError("data.latents: an estimator learns from pictures; leave it out")
+    if config.run.gradient_checkpointing:
+        raise ValueError("run.gradient_checkpointing: the estimator is too small to need it; leave it out")
+    accelerator = start_processes(config.run)
+    folder = Path(config.run.output)
+    checkpoints = Checkpoints(folder / "checkpoints", config.run.keep_checkpoints)
+    latest = checkpoints.latest()
+    if latest is not None and (folder / CONFIG_FILE).exists():
+        check_same_run(config, folder / CONFIG_FILE)
+    progress = read_progress(latest) if latest else Progress()
+
+    data = open_training_data(config.data, config.run.seed, uv=True)
+    estimator = build_estimator(config)
+    estimator.train().to(memory_format=torch.channels_last)  # a third faster in bf16
+    model = EstimatorModel(estimator, config.loss)
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoints.clear_leftovers()
+        about = "The resolved config of this run. pocold train-estimator config.toml goes on."
+        save_config(config, folder / CONFIG_FILE, about)
+    report = Reporter(folder, config.run.max_steps, progress.step, accelerator.is_main_process)
+    prepare = _Prepare(estimator.size, config.corruption.strength, accelerator.device)
+    try:
+        watch = None
+        if config.validation.every:
+            watcher = _Estimates(config, accelerator, estimator, folder)
+            watch = Watch(config.validation.every, config.validation.best_metric, watcher)
+        _check_before_start(model, prepare, data, config, report)
+        learner = Learner(model, accelerator, config.optimizer, config.run)
+        if latest is not None:
+            learner.load(latest)
+            report.say(f"going on from {latest.name}")
+        if config.run.compile:
+            estimator.compile()
+        rank, processes = accelerator.process_index, accelerator.num_processes
+        batches = training_batches(
+            data, config.data, config.run.batch_size, config.run.seed, rank, processes, progress.samples
+        )
+        run_steps(config.run, learner, batches, prepare, LOSSES, progress, checkpoints, watch, report, 2)
+        weights = learner.averaged_weights()
+        if accelerator.is_main_process:
+            _write(estimator, weights, config, progress, data, folder / "densepose_estimator")
+            report.skipped(getattr(data, "skipped", {}))
+            report.say(f"{folder / 'densepose_estimator'}: after {progress.step} of {config.run.max_steps} steps")
+        accelerator.wait_for_everyone()
+    finally:
+        report.close()
+    return folder / "densepose_estimator"
+
+
+@dataclass(frozen=True)
+class _Prepare:
+    """Makes a batch of data into what the model takes: corrupted, at the estimator's size."""
+
+    size: tuple[int, int]
+    strength: float
+    device: torch.device
+
+    def __call__(self, batch: Mapping[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+        return stacked([corrupt(row, generator, self.size, self.strength) for row in examples(batch)], self.device)
+
+
+def _check_before_start(
+    model: EstimatorModel, prepare: _Prepare, data: Data, config: EstimatorTrainConfig, report: Reporter
+) -> None:
+    """One forward and backward pass on real data, and a word on what will be trained."""
+    batch = next(training_batches(data, replace(config.data, workers=0), 1, config.run.seed, 0, 1, 0))
+    model.to(prepare.device)
+    losses = model(prepare(batch, torch.Generator().manual_seed(0)), None)
+    losses[0].backward()
+    model.zero_grad(set_to_none=True)
+    if not torch.isfinite(losses).all():
+        raise ValueError(f"the first losses are {losses.tolist()}: look at the data (pocold data check) or model.init")
+    assert not isinstance(data, LatentPairs)
+    if "source_garments" not in batch:
+        report.say("the data has no garment maps: backgrounds and clothes stay as they are")
+    count = sum(p.numel() for p in model.parameters()) / 1e6
+    report.say(
+        f"pictures {tuple(batch['source'].shape[-2:])}, estimator of {count:.2f} M parameters at {prepare.size}, "
+        f"device {prepare.device}, first loss {losses[0].item():.4f}"
+    )
+
+
+def _averaged(estimator: DensePoseEstimator, weights: Mapping[str, Tensor]) -> DensePoseEstimator:
+    """A copy of ``estimator`` with the averaged weights of an :class:`EstimatorModel`."""
+    copied = type(estimator).from_config(estimator.config)
+    copied.load_state_dict({k.removeprefix("estimator."): v for k, v in weights.items()})
+    return copied.eval()
+
+
+class _Estimates:
+    """Metrics and sheet of fixed pictures, as they are and corrupted, shared by the processes."""
+
+    def __init__(
+        self, config: EstimatorTrainConfig, accelerator: Any, estimator: DensePoseEstimator, folder: Path
+    ) -> None:
+        self.accelerator, self.estimator, self.folder = accelerator, estimator, folder / "previews"
+        self.loss, self.settings = config.loss, config.validation
+        samples = first_samples(open_validation_data(config.data, uv=True), config.validation.pairs)
+        targets = [Example(s["target"], s["target_pose"], s["target_uv"], s.get("target_garments")) for s in samples]
+        size, strength = estimator.size, config.corruption.strength
+        self.clean = [resampled(row, size) for row in targets]
+        self.hard = [corrupt(row, torch.Generator().manual_seed(i), size, strength) for i, row in enumerate(targets)]
+
+    @torch.no_grad()
+    def __call__(self, weights: Mapping[str, Tensor], step: int) -> tuple[dict[str, float], Image.Image | None]:
+        estimator = _averaged(self.estimator, weights).to(self.accelerator.device)
+        clean, loss = self._measure(estimator, self.clean)
+        hard, hard_loss = self._measure(estimator, self.hard)
+        means = {"loss": (loss + hard_loss) / 2, **clean.summary()}
+        means |= {f"hard_{name}": value for name, value in hard.summary().items()}
+        means = {name: value for name, value in means.items() if not math.isnan(value)}
+        count = self.settings.preview_pairs
+        if not self.accelerator.is_main_process or not count:
+            return means, None
+        sheet = self._sheet(estimator, count)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        images.write_png(sheet, self.folder / f"step-{step:08d}.png", {"step": step})
+        return means, sheet
+
+    def _measure(self, estimator: DensePoseEstimator, rows: list[Example]) -> tuple[Confusions, float]:
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        mine, found, loss = rows[rank::processes], Confusions(), 0.0
+        for start in range(0, len(mine), _AT_ONCE):
+            batch = stacked(mine[start : start + _AT_ONCE], self.accelerator.device)
+            estimated = estimator(batch["photo"])
+            loss += float(self.loss(estimated, batch["labels"], batch["uv"])[0]) * len(batch["photo"])
+            found.add(estimated.labels.argmax(1), estimated.uv, batch["labels"], batch["uv"])
+        everything, total = Confusions(), 0.0
+        for part, share in gather_object([(found, loss)]):
+            everything.merge(part)
+            total += share
+        return everything, total / len(rows)
+
+    def _sheet(self, estimator: DensePoseEstimator, count: int) -> Image.Image:
+        """Photograph, truth and estimate, as it is and corrupted; a row per picture."""
+        rows = []
+        for pair in list(zip(self.clean, self.hard, strict=True))[:count]:
+            row = []
+            for shown in pair:
+                photo = images.to_pil(shown.photo[None])[0]
+                logits = estimator(shown.photo[None].to(self.accelerator.device)).labels
+                row += [photo, DensePose(shown.labels.numpy()).over(photo)]
+                row.append(DensePose(logits[0].argmax(0).cpu().numpy()).over(photo))
+            rows.append(row)
+        return sheet_of_rows(rows, ["photo", "truth", "found"] * 2)
+
+
+def _write(
+    estimator: DensePoseEstimator,
+    weights: Mapping[str, Tensor],
+    config: EstimatorTrainConfig,
+    progress: Progress,
+    data: Data,
+    folder: Path,
+) -> None:
+    """Write the estimator's folder."""
+    result = _averaged(estimator, weights)
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[config.run.export_precision]
+    with atomic_folder(folder) as new:
+        nn.Module.to(result, dtype)  # ModelMixin.to warns of layers to be kept in float32 where there are none
+        result.save_pretrained(new)
+        write_card(new, estimator_card(config, {"densepose_estimator": result}, progress, data))
