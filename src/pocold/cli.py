@@ -16,7 +16,7 @@ from pocold.pose_command import pose
 from pocold.training.commands import CONFIGURED, latents, run_configured
 
 
-def demo(output: Path = Path("out/demo.png"), steps: int = 10, seed: int = 0) -> None:
+def demo(output: Path = Path("out/demo.png"), steps: int = 12, seed: int = 0) -> None:
     """Draw synthetic people in several poses, end to end, with the bundled model (or a toy model that learned nothing).
 
     Args:

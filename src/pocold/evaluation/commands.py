@@ -149,12 +149,16 @@ def _painter(
     model: Path, baseline: str | None, settings: "DrawSettings", asked: "Size | None", device: str
 ) -> "Painter":
     """Who draws; ValueError if the model cannot be loaded."""
+    import torch
+
     from pocold.evaluation.baselines import CopySource, ModelPainter, RoundTrip, WarpSource, native_size
     from pocold.pipeline import PoseTransferPipeline
 
     if model == NO_MODEL and baseline not in ("copy", "warp"):
         raise ValueError("expected a pipeline folder; 'none' is for --baseline copy and warp")
-    pipeline = None if model == NO_MODEL else PoseTransferPipeline.from_pretrained(model).to(device)
+    # on a CPU half precision is slower, and less exact
+    precision = torch.float32 if device == "cpu" else None
+    pipeline = None if model == NO_MODEL else PoseTransferPipeline.from_pretrained(model, dtype=precision).to(device)
     size = asked if pipeline is None else native_size(pipeline)
     if baseline == "copy":
         return CopySource(size)
