@@ -196,18 +196,11 @@ def _convert_all(dump: Path, folder: Path, photos: Path | None, person: int) -> 
         raise ValueError(f"{folder} is a folder: name the file to write; only all pictures of a dump go into a folder")
     if photos is not None and not photos.is_dir():
         raise ValueError(f"--photo: expected the folder of the dump's photos, got {photos}")
-    written: dict[str, str] = {}  # stem -> the picture it is of
-    empty = []
+    written, empty = 0, []
     for dumped, pose in read_people(dump, photos, person):
         if pose is None:
             empty.append(dumped.name)
             continue
-        stem = Path(dumped.name).stem
-        if stem in written:
-            raise ValueError(
-                f"{dumped.name} and {written[stem]} of {dump} would both be {folder / stem}.iuv.png; take one of them "
-                "with --picture, or dump pictures whose file names differ"
-            )
-        pose.write(folder / f"{stem}.iuv.png")
-        written[stem] = dumped.name
-    print(f"{folder}: {len(written)} maps" + (f"; nobody was found in {', '.join(empty)}" if empty else ""))
+        pose.write(folder / f"{Path(dumped.name).stem}.iuv.png")
+        written += 1
+    print(f"{folder}: {written} maps" + (f"; nobody was found in {', '.join(empty)}" if empty else ""))

@@ -73,17 +73,6 @@ def test_all_pictures_of_a_dump(folder, capsys):
     assert np.array_equal(DensePose.read("maps/two.iuv.png").labels[3:15, 5:13], someone(seed=1).labels)
 
 
-def test_two_pictures_of_a_dump_with_one_name_do_not_overwrite_each_other(folder, capsys):
-    (folder / "maps").mkdir()
-    (folder / "photos").mkdir()
-    Image.new("RGB", (30, 40)).save(folder / "photos" / "front.jpg")
-    with detectron2():
-        write([entry([someone()], "a/front.jpg"), entry([someone(seed=1)], "b/front.jpg")], folder / "dump.pkl")
-    line = failing(capsys, "dump.pkl", "-o", "maps", "--photo", "photos")
-    assert "b/front.jpg and a/front.jpg of dump.pkl would both be maps/front.iuv.png; take one of them" in line
-    assert np.array_equal(DensePose.read("maps/front.iuv.png").labels[3:15, 5:13], someone().labels)
-
-
 def test_show_draws_the_map_over_the_photo(folder):
     pose("map.png", "--show", "show.png", "--photo", "photo.png")
     shown, photo = (np.asarray(Image.open(name)).astype(int) for name in ("show.png", "photo.png"))
