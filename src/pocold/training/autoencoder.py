@@ -26,14 +26,15 @@ from pocold.models.patch_autoencoder import PatchAutoencoder
 from pocold.models.perceptual import load_st_lpips
 from pocold.reconstruction import ReconstructionWeights, discriminator_loss, reconstruction_loss
 from pocold.sheets import sheet_of_rows
-from pocold.training.checkpoints import Checkpoints, Progress, read_progress
+from pocold.training.checkpoints import Progress
 from pocold.training.config import AutoencoderModelConfig, DataConfig, OptimizerConfig, RunConfig, ValidationConfig
-from pocold.training.config_files import CONFIG_FILE, check_same_run, save_config
+from pocold.training.config_files import CONFIG_FILE, save_config
 from pocold.training.loader import Data, first_samples, open_training_data, open_validation_data, training_batches
 from pocold.training.loop import Watch, run_steps
 from pocold.training.model_card import autoencoder_card, write_card
 from pocold.training.reporting import Reporter
-from pocold.training.steps import Learner, start_processes
+from pocold.training.start import start_run
+from pocold.training.steps import Learner
 
 LOSSES = ("loss", "pixel", "gradient", "kl", "perceptual", "adversarial", "discriminator")
 _FOR_COMPONENTS = 512  # pictures of which the principal components are taken
@@ -142,13 +143,9 @@ def train_autoencoder(config: AutoencoderTrainConfig) -> Path:
         raise ValueError("run.fsdp and loss.adversarial do not go together: the adaptive weight needs whole weights")
     if config.data.latents is not None:
         raise ValueError("data.latents: an autoencoder learns from pictures; leave it out")
-    accelerator = start_processes(config.run)
-    folder = Path(config.run.output)
-    checkpoints = Checkpoints(folder / "checkpoints", config.run.keep_checkpoints)
-    latest = checkpoints.latest()
-    if latest is not None and (folder / CONFIG_FILE).exists():
-        check_same_run(config, folder / CONFIG_FILE)
-    progress = read_progress(latest) if latest else Progress()
+    start = start_run(config)
+    accelerator, folder, checkpoints = start.accelerator, start.folder, start.checkpoints
+    latest, progress = start.latest, start.progress
 
     data = open_training_data(config.data, config.run.seed)
     vae = build_autoencoder(config, data)

@@ -22,7 +22,7 @@ from pocold.evaluation.estimation import Confusions
 from pocold.files import atomic_folder
 from pocold.models.densepose_estimator import DensePoseEstimator, EstimatorLoss, load_estimator
 from pocold.sheets import sheet_of_rows
-from pocold.training.checkpoints import Checkpoints, Progress, read_progress
+from pocold.training.checkpoints import Progress
 from pocold.training.config import (
     CorruptionConfig,
     DataConfig,
@@ -31,12 +31,13 @@ from pocold.training.config import (
     OptimizerConfig,
     RunConfig,
 )
-from pocold.training.config_files import CONFIG_FILE, check_same_run, save_config
+from pocold.training.config_files import CONFIG_FILE, save_config
 from pocold.training.loader import Data, first_samples, open_training_data, open_validation_data, training_batches
 from pocold.training.loop import Watch, run_steps
 from pocold.training.model_card import estimator_card, write_card
 from pocold.training.reporting import Reporter
-from pocold.training.steps import Learner, start_processes
+from pocold.training.start import start_run
+from pocold.training.steps import Learner
 
 LOSSES = ("loss", "entropy", "dice", "uv")
 _AT_ONCE = 16
@@ -123,13 +124,9 @@ def train_estimator(config: EstimatorTrainConfig) -> Path:
         raise ValueError("data.latents: an estimator learns from pictures; leave it out")
     if config.run.gradient_checkpointing:
         raise ValueError("run.gradient_checkpointing: the estimator is too small to need it; leave it out")
-    accelerator = start_processes(config.run)
-    folder = Path(config.run.output)
-    checkpoints = Checkpoints(folder / "checkpoints", config.run.keep_checkpoints)
-    latest = checkpoints.latest()
-    if latest is not None and (folder / CONFIG_FILE).exists():
-        check_same_run(config, folder / CONFIG_FILE)
-    progress = read_progress(latest) if latest else Progress()
+    start = start_run(config)
+    accelerator, folder, checkpoints = start.accelerator, start.folder, start.checkpoints
+    latest, progress = start.latest, start.progress
 
     data = open_training_data(config.data, config.run.seed, uv=True)
     estimator = build_estimator(config)

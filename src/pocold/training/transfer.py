@@ -23,15 +23,16 @@ from pocold.models.presets import build_models
 from pocold.models.unet import UNet
 from pocold.pipeline import PoseTransferPipeline
 from pocold.schedulers import PUBLISHED_NOISE, make_scheduler
-from pocold.training.checkpoints import Checkpoints, Progress, read_progress
+from pocold.training.checkpoints import Progress
 from pocold.training.config import LossConfig, ModelConfig, TrainConfig
-from pocold.training.config_files import CONFIG_FILE, check_same_run, save_config
+from pocold.training.config_files import CONFIG_FILE, save_config
 from pocold.training.inputs import Inputs
 from pocold.training.loader import Data, open_training_data, training_batches
 from pocold.training.loop import Watch, run_steps
 from pocold.training.model_card import pipeline_card, write_card
 from pocold.training.reporting import Reporter
-from pocold.training.steps import Learner, start_processes
+from pocold.training.start import start_run
+from pocold.training.steps import Learner
 from pocold.training.validation import Validation
 
 UNTRAINED_VAE = "untrained-toy"
@@ -128,13 +129,9 @@ def train(config: TrainConfig) -> Path:
         ValueError: before the first step, for whatever cannot work: data, shapes, devices, settings; later, for NaN
             without end or a full disk.
     """
-    accelerator = start_processes(config.run)
-    folder = Path(config.run.output)
-    checkpoints = Checkpoints(folder / "checkpoints", config.run.keep_checkpoints)
-    latest = checkpoints.latest()
-    if (folder / CONFIG_FILE).exists() and latest is not None:
-        check_same_run(config, folder / CONFIG_FILE)
-    progress = read_progress(latest) if latest else Progress()
+    start = start_run(config)
+    accelerator, folder, checkpoints = start.accelerator, start.folder, start.checkpoints
+    latest, progress = start.latest, start.progress
 
     vae, unet, encoder = build_networks(config)
     scheduler = make_scheduler("ddim", {**PUBLISHED_NOISE, "prediction_type": config.loss.prediction_type})
