@@ -37,7 +37,7 @@ def start_run(config: Any) -> Start:
         config: of any training; its ``run`` counts.
 
     Raises:
-        ValueError: for a precision or sharding that this machine does not have, or a run of other settings in the folder.
+        ValueError: for a precision or sharding that this machine does not have, or a run of other settings in there.
     """
     accelerator = start_processes(config.run)
     folder = Path(config.run.output)
