@@ -15,7 +15,13 @@ from pocold.data.pairs import PairedTransform
 from pocold.models.presets import build_models
 from pocold.training.inputs import Inputs
 from pocold.training.latents import cache_latents
-from pocold.training.loader import EpochBatches, first_samples, open_training_data, training_batches
+from pocold.training.loader import (
+    EpochBatches,
+    first_samples,
+    open_training_data,
+    open_validation_data,
+    training_batches,
+)
 
 
 def taken(batches, count):
@@ -145,6 +151,16 @@ def test_pictures_of_different_sizes_are_not_cached_together(people, tmp_path):
     ):
         cache_latents(open_splits(copy), build_models("toy")["vae"], tmp_path / "out", PairedTransform())
     assert not (tmp_path / "out" / "train").exists()
+
+
+def test_a_run_can_be_watched_on_its_own_training_pairs(config, shards, cache):
+    """Whatever the split is called, what is watched is pictures as they are: no latents, no flips, an end."""
+    for settings in ({"latents": str(cache)}, {"path": str(shards)}, {"path": str(shards), "flip": 1.0}, {"flip": 1.0}):
+        settings["validation_split"] = "train"
+        watched = list(open_validation_data(changed(config, data=settings).data))
+        as_they_are = list(open_validation_data(changed(config, data={**settings, "flip": 0.0}).data))
+        assert len(watched) == len(as_they_are) == 18
+        assert torch.equal(watched[0]["source"], as_they_are[0]["source"])
 
 
 def test_a_data_set_is_needed(config):

@@ -34,14 +34,16 @@ def open_training_data(config: DataConfig, seed: int, *, hint: bool = False, uv:
     Raises:
         ValueError: if there are none, or as the data set itself.
     """
-    return _open(config, config.split, _transform(config, config.flip, seed, hint, uv), seed, hint, uv)
+    if config.latents is not None and config.layout != "synthetic":
+        return _latents(config, seed, hint, uv)
+    return _open(config, config.split, _transform(config, config.flip, seed, hint, uv), training=True)
 
 
 def open_validation_data(config: DataConfig, *, hint: bool = False, uv: bool = False) -> Data:
     """The pairs to watch a run on, as they are; those of training, with a word, where there is no such split."""
     transform = _transform(config, 0.0, 0, hint, uv)
     try:
-        return _open(config, config.validation_split, transform, 0, hint, uv)
+        return _open(config, config.validation_split, transform, training=False)
     except MissingSplitError as error:
         raise ValueError(f"{error}; for validation set data.validation_split, or validation.every to 0") from None
 
@@ -50,15 +52,13 @@ def _transform(config: DataConfig, flip: float, seed: int, hint: bool, uv: bool)
     return PairedTransform(config.size, config.frame, flip, seed, surface_hint=hint, uv=uv)
 
 
-def _open(config: DataConfig, split: str, transform: PairedTransform, seed: int, hint: bool, uv: bool) -> Data:
-    training = split == config.split
+def _open(config: DataConfig, split: str, transform: PairedTransform, *, training: bool) -> Data:
+    """For training streams are shuffled and without end; whichever split it is, one can be watched on it."""
     if config.layout == "synthetic":
         people = SyntheticConfig(
             config.synthetic_seed, size=config.size or (256, 176), per_identity=config.per_identity
         )
-        return SyntheticPeople(people, split, training, surface_hint=hint, uv=uv)
-    if training and config.latents is not None:
-        return _latents(config, seed, hint, uv)
+        return SyntheticPeople(people, split, training, surface_hint=transform.surface_hint, uv=transform.uv)
     if not config.path:
         raise ValueError("data.path: expected the folder of a data set (or data.layout synthetic)")
     data = open_data(
@@ -66,7 +66,7 @@ def _open(config: DataConfig, split: str, transform: PairedTransform, seed: int,
         config.pictures, config.lmdb_key,
     )  # fmt: skip
     if isinstance(data, ShardPairs):
-        data.shuffle, data.seed, data.endless = (config.shuffle_buffer if training else 0), seed, training
+        data.shuffle, data.seed, data.endless = (config.shuffle_buffer if training else 0), transform.seed, training
     return data
 
 
