@@ -45,12 +45,10 @@ def convert(
         output: Model folder to write.
         precision: Of the weights that are written.
     """
-    import torch
-
     from pocold.convert import convert_pipeline
+    from pocold.devices import PRECISIONS
 
-    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
-    convert_pipeline(checkpoint, vae, dtype).save_pretrained(output)
+    convert_pipeline(checkpoint, vae, PRECISIONS[precision]).save_pretrained(output)
     print(output)
 
 

@@ -1,8 +1,10 @@
-"""Where the networks compute, and the memory that it took."""
+"""Where the networks compute, in which precision, and the memory that it took."""
 
 import sys
 
 import torch
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def choose_device(name: str = "auto") -> torch.device:

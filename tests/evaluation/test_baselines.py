@@ -12,7 +12,6 @@ from pocold.evaluation.baselines import (
     ModelPainter,
     RoundTrip,
     WarpSource,
-    native_size,
     pair_seed,
 )
 from pocold.evaluation.selection import Selection
@@ -75,10 +74,10 @@ def test_a_photograph_is_encoded_once(toy, pairs, monkeypatch):
 
 
 def test_the_native_size_is_the_unets(toy):
-    assert native_size(toy) is None
+    assert toy.native_size is None
     toy.unet.register_to_config(sample_size=(8, 6))
     try:
-        assert native_size(toy) == ModelPainter(toy).size == (64, 48)
+        assert toy.native_size == ModelPainter(toy).size == (64, 48)
     finally:
         toy.unet.register_to_config(sample_size=None)
 

@@ -3,16 +3,14 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import nn
 
 from pocold.checkpoints import weights_hash
-from pocold.devices import choose_device
+from pocold.devices import PRECISIONS, choose_device
 from pocold.drawing.options import Precision
 from pocold.pipeline import PoseTransferPipeline
 
 BUNDLED = Path(__file__).parent.parent / "weights"
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Model(NamedTuple):
@@ -55,7 +53,7 @@ def open_model(folder: Path | None = None, precision: Precision = "auto", device
         precision = "fp32"
     if precision != "auto":
         for network in (pipeline.vae, pipeline.appearance_encoder, pipeline.unet):
-            nn.Module.to(network, _DTYPES[precision])
+            nn.Module.to(network, PRECISIONS[precision])
     pipeline.to(place)
     pipeline.set_progress_bar_config(disable=True)
     return Model(pipeline, found.resolve().name, digest)

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
@@ -103,7 +102,7 @@ class ModelPainter:
         if self._settings.scheduler is not None:
             pipeline.set_scheduler(self._settings.scheduler)
         pipeline.set_progress_bar_config(disable=True)
-        self.size = native_size(pipeline)
+        self.size = pipeline.native_size
         self._codes: OrderedDict[tuple[str, Size], AppearanceCode] = OrderedDict()
 
     def settings(self) -> dict[str, Any]:
@@ -149,11 +148,6 @@ class ModelPainter:
                 self._codes.popitem(last=False)
         self._codes.move_to_end(key)
         return self._codes[key]
-
-
-def native_size(pipeline: PoseTransferPipeline) -> Size | None:
-    """(height, width) of the pictures that a model was trained for; None if its files do not say."""
-    return pipeline.native_size
 
 
 class CopySource:
@@ -219,7 +213,7 @@ class RoundTrip:
 
     synthetic = True
 
-    def __init__(self, vae: AutoencoderKL, size: Size | None = None) -> None:
+    def __init__(self, vae: autoencoder.Autoencoder, size: Size | None = None) -> None:
         self.vae, self.size = vae, size
 
     def settings(self) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def _painter(
     """Who draws; ValueError if the model cannot be loaded."""
     import torch
 
-    from pocold.evaluation.baselines import CopySource, ModelPainter, RoundTrip, WarpSource, native_size
+    from pocold.evaluation.baselines import CopySource, ModelPainter, RoundTrip, WarpSource
     from pocold.pipeline import PoseTransferPipeline
 
     if model == NO_MODEL and baseline not in ("copy", "warp"):
@@ -159,7 +159,7 @@ def _painter(
     # on a CPU half precision is slower, and less exact
     precision = torch.float32 if device == "cpu" else None
     pipeline = None if model == NO_MODEL else PoseTransferPipeline.from_pretrained(model, dtype=precision).to(device)
-    size = asked if pipeline is None else native_size(pipeline)
+    size = asked if pipeline is None else pipeline.native_size
     if baseline == "copy":
         return CopySource(size)
     if baseline == "warp":
