@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from pocold import images
-from pocold.evaluation import metrics
+from pocold.devices import PRECISIONS
 from pocold.files import atomic_folder, read_json
 from pocold.models import autoencoder
 from pocold.models.autoencoder import Autoencoder, load_autoencoder
@@ -28,13 +27,11 @@ from pocold.reconstruction import ReconstructionWeights, discriminator_loss, rec
 from pocold.sheets import sheet_of_rows
 from pocold.training.checkpoints import Progress
 from pocold.training.config import AutoencoderModelConfig, DataConfig, OptimizerConfig, RunConfig, ValidationConfig
-from pocold.training.config_files import CONFIG_FILE, save_config
 from pocold.training.loader import Data, first_samples, open_training_data, open_validation_data, training_batches
 from pocold.training.loop import Watch, run_steps
 from pocold.training.model_card import autoencoder_card, write_card
-from pocold.training.reporting import Reporter
 from pocold.training.start import start_run
-from pocold.training.steps import Learner
+from pocold.training.validation import Row, find_distance, gathered, picture_metrics, rows_of
 
 LOSSES = ("loss", "pixel", "gradient", "kl", "perceptual", "adversarial", "discriminator")
 _FOR_COMPONENTS = 512  # pictures of which the principal components are taken
@@ -144,8 +141,7 @@ def train_autoencoder(config: AutoencoderTrainConfig) -> Path:
     if config.data.latents is not None:
         raise ValueError("data.latents: an autoencoder learns from pictures; leave it out")
     start = start_run(config)
-    accelerator, folder, checkpoints = start.accelerator, start.folder, start.checkpoints
-    latest, progress = start.latest, start.progress
+    accelerator, folder, progress = start.accelerator, start.folder, start.progress
 
     data = open_training_data(config.data, config.run.seed)
     vae = build_autoencoder(config, data)
@@ -159,12 +155,7 @@ def train_autoencoder(config: AutoencoderTrainConfig) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
         model = AutoencoderModel(vae, config.loss)
-    if accelerator.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
-        checkpoints.clear_leftovers()
-        about = "The resolved config of this run. pocold train-autoencoder config.toml goes on."
-        save_config(config, folder / CONFIG_FILE, about)
-    report = Reporter(folder, config.run.max_steps, progress.step, accelerator.is_main_process)
+    report = start.open_report(config, "train-autoencoder")
 
     def pictures_of(batch: Mapping[str, Any], generator: torch.Generator) -> Tensor:
         return torch.cat([batch["source"], batch["target"]]).to(accelerator.device)
@@ -175,17 +166,11 @@ def train_autoencoder(config: AutoencoderTrainConfig) -> Path:
             watcher = _Reconstructions(config, accelerator, vae, folder)
             watch = Watch(config.validation.every, config.validation.best_metric, watcher)
         _check_before_start(model, pictures_of, data, config, accelerator.device, report)
-        learner = Learner(model, accelerator, config.optimizer, config.run)
-        if latest is not None:
-            learner.load(latest)
-            report.say(f"going on from {latest.name}")
+        learner = start.learner(model, config, report)
         if config.run.compile:
             vae.compile()
-        rank, processes = accelerator.process_index, accelerator.num_processes
-        batches = training_batches(
-            data, config.data, config.run.batch_size, config.run.seed, rank, processes, progress.samples
-        )
-        run_steps(config.run, learner, batches, pictures_of, LOSSES, progress, checkpoints, watch, report, 2)
+        batches = start.batches(data, config)
+        run_steps(config.run, learner, batches, pictures_of, LOSSES, progress, start.checkpoints, watch, report, 2)
         weights = learner.averaged_weights()
         if accelerator.is_main_process:
             _write(vae, weights, config, progress, data, folder / "vae")
@@ -242,46 +227,25 @@ class _Reconstructions:
     """Metrics and sheet of fixed pictures, shared by the processes."""
 
     def __init__(self, config: AutoencoderTrainConfig, accelerator: Any, vae: Autoencoder, folder: Path) -> None:
-        self.accelerator, self.vae, self.folder, self.settings = (
-            accelerator,
-            vae,
-            folder / "previews",
-            config.validation,
-        )
+        self.accelerator, self.vae = accelerator, vae
+        self.folder, self.settings = folder / "previews", config.validation
         samples = first_samples(open_validation_data(config.data), config.validation.pairs)
         self.pictures = torch.stack([sample["target"] for sample in samples])
-        self.distance: Callable[[Tensor, Tensor], Tensor] | None = None
-        try:
-            self.distance = load_st_lpips("alex").to(accelerator.device)
-        except ValueError:  # its weights are not installed
-            if config.validation.best_metric == "st_lpips":
-                raise
+        self.distance = find_distance(config.validation, accelerator.device)
 
     @torch.no_grad()
     def __call__(self, weights: Mapping[str, Tensor], step: int) -> tuple[dict[str, float], Image.Image | None]:
         vae = _averaged(self.vae, weights).to(self.accelerator.device)
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        rows = []
+        own: list[Row] = []
         mine = list(range(rank, len(self.pictures), processes))
         for start in range(0, len(mine), _AT_ONCE):
             part = mine[start : start + _AT_ONCE]
             truth = self.pictures[part].to(self.accelerator.device)
             drawn = autoencoder.decode(vae, autoencoder.encode(vae, truth)).float().clamp(-1, 1)
-            columns = {
-                "loss": (drawn - truth).square().mean((1, 2, 3)),
-                "psnr": metrics.psnr(drawn, truth),
-                "ssim": metrics.ssim_gaussian(drawn, truth),
-                "l1": metrics.l1(drawn, truth),
-            }
-            if self.distance is not None:
-                columns["st_lpips"] = self.distance(drawn, truth)
-            pictures = images.to_pil(drawn)
-            rows += [
-                (i, {name: float(values[k]) for name, values in columns.items()}, pictures[k])
-                for k, i in enumerate(part)
-            ]
-        rows = sorted(gather_object(rows), key=lambda row: row[0])
-        means = {name: sum(row[1][name] for row in rows) / len(rows) for name in rows[0][1]}
+            losses = {"loss": (drawn - truth).square().mean((1, 2, 3))}
+            own += rows_of(part, losses | picture_metrics(drawn, truth, self.distance), drawn)
+        rows, means = gathered(own)
         shown = rows[: self.settings.preview_pairs]
         if not self.accelerator.is_main_process or not shown:
             return means, None
@@ -304,8 +268,8 @@ def _write(
     """Write the autoencoder's folder; its latents are scaled to a mean square of 1 on the data."""
     result = _averaged(vae, weights)
     autoencoder.fit_scaling_factor(result, [sample["target"][None] for sample in first_samples(data, 64)])
-    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[config.run.export_precision]
     with atomic_folder(folder) as new:
-        nn.Module.to(result, dtype)  # ModelMixin.to warns of layers to be kept in float32 where there are none
+        # ModelMixin.to warns of layers to be kept in float32 where there are none
+        nn.Module.to(result, PRECISIONS[config.run.export_precision])
         result.save_pretrained(new)
         write_card(new, autoencoder_card(config, {"vae": result}, progress, data))

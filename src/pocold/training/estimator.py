@@ -18,6 +18,7 @@ from pocold import images
 from pocold.data.corruptions import Example, corrupt, resampled
 from pocold.data.latents import LatentPairs
 from pocold.densepose import DensePose
+from pocold.devices import PRECISIONS
 from pocold.evaluation.estimation import Confusions
 from pocold.files import atomic_folder
 from pocold.models.densepose_estimator import DensePoseEstimator, EstimatorLoss, load_estimator
@@ -31,13 +32,11 @@ from pocold.training.config import (
     OptimizerConfig,
     RunConfig,
 )
-from pocold.training.config_files import CONFIG_FILE, save_config
 from pocold.training.loader import Data, first_samples, open_training_data, open_validation_data, training_batches
 from pocold.training.loop import Watch, run_steps
 from pocold.training.model_card import estimator_card, write_card
 from pocold.training.reporting import Reporter
 from pocold.training.start import start_run
-from pocold.training.steps import Learner
 
 LOSSES = ("loss", "entropy", "dice", "uv")
 _AT_ONCE = 16
@@ -125,19 +124,13 @@ def train_estimator(config: EstimatorTrainConfig) -> Path:
     if config.run.gradient_checkpointing:
         raise ValueError("run.gradient_checkpointing: the estimator is too small to need it; leave it out")
     start = start_run(config)
-    accelerator, folder, checkpoints = start.accelerator, start.folder, start.checkpoints
-    latest, progress = start.latest, start.progress
+    accelerator, folder, progress = start.accelerator, start.folder, start.progress
 
     data = open_training_data(config.data, config.run.seed, uv=True)
     estimator = build_estimator(config)
     estimator.train().to(memory_format=torch.channels_last)  # a third faster in bf16
     model = EstimatorModel(estimator, config.loss)
-    if accelerator.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
-        checkpoints.clear_leftovers()
-        about = "The resolved config of this run. pocold train-estimator config.toml goes on."
-        save_config(config, folder / CONFIG_FILE, about)
-    report = Reporter(folder, config.run.max_steps, progress.step, accelerator.is_main_process)
+    report = start.open_report(config, "train-estimator")
     prepare = _Prepare(estimator.size, config.corruption.strength, accelerator.device)
     try:
         watch = None
@@ -145,17 +138,11 @@ def train_estimator(config: EstimatorTrainConfig) -> Path:
             watcher = _Estimates(config, accelerator, estimator, folder)
             watch = Watch(config.validation.every, config.validation.best_metric, watcher)
         _check_before_start(model, prepare, data, config, report)
-        learner = Learner(model, accelerator, config.optimizer, config.run)
-        if latest is not None:
-            learner.load(latest)
-            report.say(f"going on from {latest.name}")
+        learner = start.learner(model, config, report)
         if config.run.compile:
             estimator.compile()
-        rank, processes = accelerator.process_index, accelerator.num_processes
-        batches = training_batches(
-            data, config.data, config.run.batch_size, config.run.seed, rank, processes, progress.samples
-        )
-        run_steps(config.run, learner, batches, prepare, LOSSES, progress, checkpoints, watch, report, 2)
+        batches = start.batches(data, config)
+        run_steps(config.run, learner, batches, prepare, LOSSES, progress, start.checkpoints, watch, report, 2)
         weights = learner.averaged_weights()
         if accelerator.is_main_process:
             _write(estimator, weights, config, progress, data, folder / "densepose_estimator")
@@ -275,8 +262,9 @@ def _write(
 ) -> None:
     """Write the estimator's folder."""
     result = _averaged(estimator, weights)
-    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[config.run.export_precision]
     with atomic_folder(folder) as new:
-        nn.Module.to(result, dtype)  # ModelMixin.to warns of layers to be kept in float32 where there are none
+        nn.Module.to(
+            result, PRECISIONS[config.run.export_precision]
+        )  # ModelMixin.to warns of layers to be kept in float32 where there are none
         result.save_pretrained(new)
         write_card(new, estimator_card(config, {"densepose_estimator": result}, progress, data))

@@ -1,14 +1,18 @@
 """Where every training begins, or goes on: its processes, its folder, its last checkpoint."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from torch import nn
 
 from pocold.training.checkpoints import Checkpoints, Progress, read_progress
-from pocold.training.config_files import CONFIG_FILE, check_same_run
-from pocold.training.steps import start_processes
+from pocold.training.config_files import CONFIG_FILE, check_same_run, save_config
+from pocold.training.loader import Data, training_batches
+from pocold.training.reporting import Reporter
+from pocold.training.steps import Learner, start_processes
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,28 @@ class Start:
     checkpoints: Checkpoints
     latest: Path | None
     progress: Progress
+
+    def open_report(self, config: Any, command: str) -> Reporter:
+        """Make the run's folder with the resolved config, for ``command`` to go on from, and the report of the run."""
+        if self.accelerator.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.checkpoints.clear_leftovers()
+            about = f"The resolved config of this run. pocold {command} {CONFIG_FILE} goes on."
+            save_config(config, self.folder / CONFIG_FILE, about)
+        return Reporter(self.folder, config.run.max_steps, self.progress.step, self.accelerator.is_main_process)
+
+    def learner(self, model: nn.Module, config: Any, report: Reporter) -> Learner:
+        """The model with its optimizer, where the latest checkpoint left it."""
+        learner = Learner(model, self.accelerator, config.optimizer, config.run)
+        if self.latest is not None:
+            learner.load(self.latest)
+            report.say(f"going on from {self.latest.name}")
+        return learner
+
+    def batches(self, data: Data, config: Any) -> Iterator[dict[str, Any]]:
+        """This process's batches, from where the run is."""
+        run, rank, processes = config.run, self.accelerator.process_index, self.accelerator.num_processes
+        return training_batches(data, config.data, run.batch_size, run.seed, rank, processes, self.progress.samples)
 
 
 def start_run(config: Any) -> Start:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pocold.checkpoints import load_component, weights_hash
 from pocold.data.latents import LatentPairs
+from pocold.devices import PRECISIONS
 from pocold.losses import ConditionDropout, training_loss
 from pocold.models import autoencoder
 from pocold.models.appearance_encoder import AppearanceEncoder
@@ -25,16 +26,15 @@ from pocold.pipeline import PoseTransferPipeline
 from pocold.schedulers import PUBLISHED_NOISE, make_scheduler
 from pocold.training.checkpoints import Progress
 from pocold.training.config import LossConfig, ModelConfig, TrainConfig
-from pocold.training.config_files import CONFIG_FILE, save_config
 from pocold.training.inputs import Inputs
 from pocold.training.loader import Data, open_training_data, training_batches
 from pocold.training.loop import Watch, run_steps
 from pocold.training.model_card import pipeline_card, write_card
 from pocold.training.reporting import Reporter
 from pocold.training.start import start_run
-from pocold.training.steps import Learner
 from pocold.training.validation import Validation
 
+LOSSES = ("loss", "noise_loss", "pose_penalty")
 UNTRAINED_VAE = "untrained-toy"
 
 
@@ -130,8 +130,7 @@ def train(config: TrainConfig) -> Path:
             without end or a full disk.
     """
     start = start_run(config)
-    accelerator, folder, checkpoints = start.accelerator, start.folder, start.checkpoints
-    latest, progress = start.latest, start.progress
+    accelerator, folder, progress = start.accelerator, start.folder, start.progress
 
     vae, unet, encoder = build_networks(config)
     scheduler = make_scheduler("ddim", {**PUBLISHED_NOISE, "prediction_type": config.loss.prediction_type})
@@ -149,26 +148,16 @@ def train(config: TrainConfig) -> Path:
         factor = autoencoder.downsampling_factor(vae)
         unet.register_to_config(sample_size=(size[0] // factor, size[1] // factor))
     model = TransferModel(unet, encoder, scheduler, config.loss)
-    if accelerator.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
-        checkpoints.clear_leftovers()
-        save_config(config, folder / CONFIG_FILE, "The resolved config of this run. pocold train config.toml goes on.")
-    report = Reporter(folder, config.run.max_steps, progress.step, accelerator.is_main_process)
+    report = start.open_report(config, "train")
     try:
         validation = Validation(config, accelerator, folder, **_needs(unet)) if config.validation.every else None
         _check_before_start(model, make_inputs, data, config, report)
-        learner = Learner(model, accelerator, config.optimizer, config.run)
-        if latest is not None:
-            learner.load(latest)
-            report.say(f"going on from {latest.name}")
+        learner = start.learner(model, config, report)
         if config.run.compile:
             unet.compile()
             encoder.compile()
         pipelines = ResultPipeline(config, vae, unet, encoder, scheduler, folder)
-        batches = training_batches(
-            data, config.data, config.run.batch_size, config.run.seed, accelerator.process_index,
-            accelerator.num_processes, progress.samples,
-        )  # fmt: skip
+        batches = start.batches(data, config)
         watch = None
         if validation is not None:
             watch = Watch(
@@ -176,10 +165,7 @@ def train(config: TrainConfig) -> Path:
                 config.validation.best_metric,
                 lambda weights, step: validation(pipelines.pipeline(weights), step),
             )
-        run_steps(
-            config.run, learner, batches, make_inputs, ("loss", "noise_loss", "pose_penalty"), progress, checkpoints,
-            watch, report,
-        )  # fmt: skip
+        run_steps(config.run, learner, batches, make_inputs, LOSSES, progress, start.checkpoints, watch, report)
         weights = learner.averaged_weights()
         if accelerator.is_main_process:
             pipelines.write(weights, progress, data)
@@ -279,7 +265,7 @@ class ResultPipeline:
 
     def write(self, weights: Mapping[str, Tensor], progress: Progress, data: Data) -> None:
         """Write the pipeline folder with its model card."""
-        dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.config.run.export_precision]
+        dtype = PRECISIONS[self.config.run.export_precision]
         pipeline = self.pipeline(weights)
         parts = {name: copy.deepcopy(getattr(pipeline, name)) for name in ("vae", "appearance_encoder", "unet")}
         for part in parts.values():

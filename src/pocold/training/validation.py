@@ -4,7 +4,7 @@ Everything here is a function of the weights: the same pairs, noise and time ste
 processes, which share the pairs among themselves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,48 @@ from pocold.models.perceptual import load_st_lpips
 from pocold.pipeline import PoseTransferPipeline
 from pocold.sampling import denoise
 from pocold.sheets import sheet_of_rows
-from pocold.training.config import TrainConfig
+from pocold.training.config import TrainConfig, ValidationConfig
 from pocold.training.inputs import Inputs
 from pocold.training.loader import first_samples, open_validation_data
 
 _TIMESTEPS = 4  # at which the loss of a pair is measured, spread evenly
 _AT_ONCE = 8
+
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+Row = tuple[int, dict[str, float], Image.Image]
+
+
+def find_distance(settings: ValidationConfig, device: torch.device) -> Distance | None:
+    """ST-LPIPS; None where its weights are not installed, which is an error if it is to tell the best checkpoint."""
+    try:
+        return load_st_lpips("alex").to(device)
+    except ValueError:
+        if settings.best_metric == "st_lpips":
+            raise
+        return None
+
+
+def picture_metrics(drawn: Tensor, truth: Tensor, distance: Distance | None) -> dict[str, Tensor]:
+    """PSNR, SSIM, L1 and, with a distance, ST-LPIPS of pictures ``(B, 3, H, W)`` in [-1, 1]: each ``(B,)``."""
+    columns = {
+        "psnr": metrics.psnr(drawn, truth),
+        "ssim": metrics.ssim_gaussian(drawn, truth),
+        "l1": metrics.l1(drawn, truth),
+    }
+    return columns if distance is None else {**columns, "st_lpips": distance(drawn, truth)}
+
+
+def rows_of(numbers: Sequence[int], columns: Mapping[str, Tensor], drawn: Tensor) -> list[Row]:
+    """What was measured of each picture: its number in the subset, its metrics, itself."""
+    values = [{name: float(column[k]) for name, column in columns.items()} for k in range(len(numbers))]
+    return list(zip(numbers, values, images.to_pil(drawn), strict=True))
+
+
+def gathered(rows: list[Row]) -> tuple[list[Row], dict[str, float]]:
+    """The rows of all processes in order, and the mean of every metric; every process has to call it."""
+    rows = sorted(gather_object(rows), key=lambda row: row[0])
+    return rows, {name: sum(row[1][name] for row in rows) / len(rows) for name in rows[0][1]}
 
 
 class Validation:
@@ -48,47 +84,29 @@ class Validation:
     def __init__(self, config: TrainConfig, accelerator: Any, folder: Path, *, hint: bool, uv: bool) -> None:
         self.config, self.accelerator, self.folder = config, accelerator, folder / "previews"
         self.samples = first_samples(open_validation_data(config.data, hint=hint, uv=uv), config.validation.pairs)
-        self.distance: Callable[[Tensor, Tensor], Tensor] | None = None
-        try:
-            self.distance = load_st_lpips("alex").to(accelerator.device)
-        except ValueError:  # its weights are not installed
-            if config.validation.best_metric == "st_lpips":
-                raise
+        self.distance = find_distance(config.validation, accelerator.device)
 
     @torch.no_grad()
     def __call__(self, pipeline: PoseTransferPipeline, step: int) -> tuple[dict[str, float], Image.Image | None]:
         """Metrics, and the preview sheet in the main process."""
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         mine = list(range(rank, len(self.samples), processes))
-        rows: list[tuple[int, dict[str, float], Any]] = []
+        own: list[Row] = []
         for start in range(0, len(mine), _AT_ONCE):
-            part = mine[start : start + _AT_ONCE]
-            rows += zip(part, *self._measure(pipeline, part), strict=True)
-        rows = sorted(gather_object(rows), key=lambda row: row[0])
-        means = {name: sum(row[1][name] for row in rows) / len(rows) for name in rows[0][1]}
+            own += self._measure(pipeline, mine[start : start + _AT_ONCE])
+        rows, means = gathered(own)
         if not self.accelerator.is_main_process:
             return means, None
         shown = rows[: self.config.validation.preview_pairs]
         return means, self._sheet([(i, picture) for i, _, picture in shown], step) if shown else None
 
-    def _measure(
-        self, pipeline: PoseTransferPipeline, part: list[int]
-    ) -> tuple[list[dict[str, float]], list[Image.Image]]:
+    def _measure(self, pipeline: PoseTransferPipeline, part: list[int]) -> list[Row]:
         batch = collate([self.samples[i] for i in part])
         device = pipeline.vae.device
         inputs = Inputs(pipeline.vae, pipeline.unet, device)(batch)
         drawn = self._draw(pipeline, inputs, part)
-        truth = batch["target"].to(device)
-        columns = {
-            "loss": self._losses(pipeline, inputs, part),
-            "psnr": metrics.psnr(drawn, truth),
-            "ssim": metrics.ssim_gaussian(drawn, truth),
-            "l1": metrics.l1(drawn, truth),
-        }
-        if self.distance is not None:
-            columns["st_lpips"] = self.distance(drawn, truth)
-        values = [{name: float(column[i]) for name, column in columns.items()} for i in range(len(part))]
-        return values, images.to_pil(drawn)
+        losses = {"loss": self._losses(pipeline, inputs, part)}
+        return rows_of(part, losses | picture_metrics(drawn, batch["target"].to(device), self.distance), drawn)
 
     def _draw(self, pipeline: PoseTransferPipeline, inputs: dict[str, Tensor], part: list[int]) -> Tensor:
         """Pictures ``(B, 3, H, W)`` in [-1, 1]."""
