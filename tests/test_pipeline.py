@@ -544,6 +544,57 @@ def folder(toy, tmp_path):
     return tmp_path / "toy"
 
 
+def test_a_model_draws_as_it_says_unless_told_otherwise(toy, tmp_path):
+    """The published settings are only the default of a model that says nothing."""
+    asked, options = [], {"generator": seeds(0), "callback_on_step_end": lambda *step: asked.append(step[1])}
+    toy(photo(), figure(), **options, guidance="pose_only")
+    assert len(asked) == 50
+    own = {"num_inference_steps": 2, "pose_guidance_scale": 1.5, "appearance_guidance_scale": 2.5}
+    published = {"num_inference_steps": 2, "pose_guidance_scale": 5.0, "appearance_guidance_scale": 5.0}
+    told = pixels(toy(photo(), figure(), **own, generator=seeds(0)))
+    as_published = pixels(toy(photo(), figure(), **published, generator=seeds(0)))
+    try:
+        toy.set_sampling(**own)
+        toy.save_pretrained(tmp_path / "model")
+        (drawn,) = pixels(toy(photo(), figure(), generator=seeds(0)))
+        loaded = PoseTransferPipeline.from_pretrained(tmp_path / "model")
+        (again,) = pixels(loaded(photo(), figure(), generator=seeds(0)))
+        assert np.array_equal(drawn, told[0])
+        assert np.array_equal(again, told[0])
+        (overridden,) = pixels(loaded(photo(), figure(), **published, generator=seeds(0)))
+        assert np.array_equal(overridden, as_published[0])
+        assert not np.array_equal(overridden, drawn)
+    finally:
+        toy.set_sampling()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"num_inference_steps": 0}, "num_inference_steps must be a whole number from 1 to 1000, got 0"),
+        ({"num_inference_steps": 2.5}, "num_inference_steps must be a whole number"),
+        ({"pose_guidance_scale": "much"}, "pose_guidance_scale must be a finite number, got 'much'"),
+        ({"steps": 8}, "sampling: unknown settings steps"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(toy, folder, values, message):
+    before = toy.sampling
+    with pytest.raises(ValueError, match=message):
+        toy.set_sampling(**values)
+    assert toy.sampling == before
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "sampling": values}))
+    with pytest.raises(ValueError, match=message):
+        PoseTransferPipeline.from_pretrained(folder)
+
+
+def test_sampling_settings_are_an_object(folder):
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "sampling": "fast"}))
+    with pytest.raises(ValueError, match="expected sampling to be an object, got 'fast'"):
+        PoseTransferPipeline.from_pretrained(folder)
+
+
 def test_saved_and_loaded_draws_the_same(toy, folder):
     expected = pixels(toy(photo(), figure(), **STEPS, generator=seeds(0)))[0]
     loaded = PoseTransferPipeline.from_pretrained(folder)

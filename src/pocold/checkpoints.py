@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pocold.files import read_json
 
+BUNDLED = Path(__file__).parent / "weights"  # the pipeline folder that comes with pocold
 WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 _SAMPLES_PER_TENSOR = 4
 

@@ -16,12 +16,12 @@ from pocold.pose_command import pose
 from pocold.training.commands import CONFIGURED, latents, run_configured
 
 
-def demo(output: Path = Path("out/demo.png"), steps: int = 12, seed: int = 0) -> None:
+def demo(output: Path = Path("out/demo.png"), steps: int | None = None, seed: int = 0) -> None:
     """Draw synthetic people in several poses, end to end, with the bundled model (or a toy model that learned nothing).
 
     Args:
         output: The picture to write; its parts (person.png, person.iuv.png, pose-1.png, ...) are written beside it.
-        steps: Denoising steps.
+        steps: Denoising steps; the model's own number if not given.
         seed: Seed of the first picture; the next ones count up.
     """
     from pocold.demo import run_demo

@@ -4,8 +4,8 @@ Legend: B pictures, C latent channels, h w latent size, H W picture size.
 """
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pocold import images, inputs
 from pocold.appearance import AppearanceCode
-from pocold.checkpoints import load_component, weights_fingerprint
+from pocold.checkpoints import BUNDLED, load_component, weights_fingerprint
 from pocold.densepose import PoseInput, encode_pose
 from pocold.editing import EditedImage
 from pocold.files import atomic_folder, read_json
@@ -27,7 +27,7 @@ from pocold.models.appearance_encoder import AppearanceEncoder
 from pocold.models.densepose_estimator import DensePoseEstimator, load_estimator
 from pocold.models.presets import build_models
 from pocold.models.unet import UNet
-from pocold.sampling import Generator, denoise
+from pocold.sampling import Generator, SamplingDefaults, denoise
 from pocold.schedulers import load_scheduler, make_scheduler
 
 _HINT, _ENCODING = "the model's surface hint", "the model's pose encoding 'iuv'"
@@ -43,6 +43,11 @@ class PoseTransferPipeline(DiffusionPipeline):
         unet: the denoiser.
         scheduler: any diffusers scheduler; see :meth:`set_scheduler` for those with names.
         densepose_estimator: finds the map of a photograph that comes without one; None asks for maps.
+        sampling: fields of :class:`pocold.sampling.SamplingDefaults`: how the model draws unless told otherwise. It
+            is written to ``model_index.json``. None, or what is not named, is as published.
+
+    Raises:
+        ValueError: if the components do not fit together, or ``sampling`` cannot be used.
     """
 
     model_cpu_offload_seq = "appearance_encoder->unet->vae"
@@ -57,12 +62,14 @@ class PoseTransferPipeline(DiffusionPipeline):
         unet: UNet,
         scheduler: Any,
         densepose_estimator: DensePoseEstimator | None = None,
+        sampling: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
             vae=vae, appearance_encoder=appearance_encoder, unet=unet, scheduler=scheduler,
             densepose_estimator=densepose_estimator,
         )  # fmt: skip
+        self.set_sampling(**(sampling or {}))
         self._interrupt = False
         channels = {
             "vae": vae.config.latent_channels,
@@ -84,6 +91,14 @@ class PoseTransferPipeline(DiffusionPipeline):
         ``unet_options`` are used instead of the preset's, such as ``surface_hint=True``.
         """
         return cls(**build_models(name, seed, **unet_options), scheduler=make_scheduler("ddim"))
+
+    @classmethod
+    def from_bundled(cls, dtype: torch.dtype = torch.float32) -> "PoseTransferPipeline":
+        """The model that comes with pocold, trained on synthetic people alone; see MODEL_CARD.md.
+
+        ``dtype`` is that of all networks: on most CPUs float32 is the fastest, whatever the files have.
+        """
+        return cls.from_pretrained(BUNDLED, dtype=dtype)
 
     @classmethod
     def from_pretrained(
@@ -118,7 +133,11 @@ class PoseTransferPipeline(DiffusionPipeline):
             raise ValueError(
                 f"unknown components: {', '.join(sorted(unknown))}; there are {', '.join(load)} (and dtype=...)"
             )
-        return cls(**{name: components[name] if name in components else load[name](folder / name) for name in load})
+        parts = {name: components[name] if name in components else load[name](folder / name) for name in load}
+        sampling = index.get("sampling") or {}
+        if not isinstance(sampling, dict):
+            raise ValueError(f"{folder / 'model_index.json'}: expected sampling to be an object, got {sampling!r}")
+        return cls(**parts, sampling=sampling)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write the pipeline as a folder, atomically: a folder that stood there is replaced only by a whole one.
@@ -137,6 +156,34 @@ class PoseTransferPipeline(DiffusionPipeline):
     def set_scheduler(self, name: str) -> None:
         """Swap the scheduler by name (``ddim``, ``pndm``, ``dpm++``, ``dpm++-karras``, ``unipc``); its noise stays."""
         self.register_modules(scheduler=make_scheduler(name, self.scheduler.config))
+
+    @property
+    def sampling(self) -> SamplingDefaults:
+        """How the model draws unless told otherwise."""
+        return self._sampling
+
+    def set_sampling(self, **values: float) -> None:
+        """Change how the model draws unless told otherwise; it is saved with the pipeline.
+
+        Args:
+            **values: fields of :class:`pocold.sampling.SamplingDefaults`; the others are as published.
+
+        Raises:
+            ValueError: for unknown fields or impossible values.
+        """
+        unknown = values.keys() - {field.name for field in fields(SamplingDefaults)}
+        if unknown:
+            raise ValueError(f"sampling: unknown settings {', '.join(sorted(unknown))}")
+        sampling = SamplingDefaults(**values)  # type: ignore[arg-type]
+        self._check_sampling(sampling)
+        self._sampling = sampling
+        self.register_to_config(sampling=asdict(sampling))
+
+    def _check_sampling(self, sampling: SamplingDefaults) -> None:
+        steps = self.scheduler.config.num_train_timesteps
+        inputs.check_whole("num_inference_steps", sampling.num_inference_steps, 1, steps)
+        inputs.check_finite("pose_guidance_scale", sampling.pose_guidance_scale)
+        inputs.check_finite("appearance_guidance_scale", sampling.appearance_guidance_scale)
 
     # -- appearance ----------------------------------------------------------------------------------------------
 
@@ -239,10 +286,10 @@ class PoseTransferPipeline(DiffusionPipeline):
         height: int | None = None,
         width: int | None = None,
         frame: FrameMode = "pad",
-        num_inference_steps: int = 50,
+        num_inference_steps: int | None = None,
         guidance: str = "pose_first",
-        pose_guidance_scale: float = 5.0,
-        appearance_guidance_scale: float = 5.0,
+        pose_guidance_scale: float | None = None,
+        appearance_guidance_scale: float | None = None,
         guidance_floor: float | None = 3.0,
         eta: float = 0.0,
         batch_size: int = 4,
@@ -266,9 +313,9 @@ class PoseTransferPipeline(DiffusionPipeline):
             height, width: of the result, multiples of the autoencoder's factor; by default the model's size, or the
                 first pose's. Photographs, poses and the edited picture are framed to it.
             frame: how; see :class:`pocold.images.Frame`.
-            num_inference_steps: denoising steps.
+            num_inference_steps: denoising steps; None takes the model's own (:attr:`sampling`).
             guidance: formula by name; see ``pocold.guidance``.
-            pose_guidance_scale, appearance_guidance_scale: w_p and w_s.
+            pose_guidance_scale, appearance_guidance_scale: w_p and w_s; None likewise.
             guidance_floor: scales decay with the noise, down to this (or to the scale itself where that is lower); None
                 keeps them constant.
             eta: 0 is deterministic DDIM, 1 is DDPM; other schedulers ignore it.
@@ -289,15 +336,15 @@ class PoseTransferPipeline(DiffusionPipeline):
             ValueError: for any input that cannot be used; the message says what was expected.
         """
         formula = guidance_formula(guidance)
-        inputs.check_whole("num_inference_steps", num_inference_steps, 1, self.scheduler.config.num_train_timesteps)
+        how = self.sampling.filled(num_inference_steps, pose_guidance_scale, appearance_guidance_scale)
+        self._check_sampling(how)
+        scales = how.pose_guidance_scale, how.appearance_guidance_scale
         inputs.check_whole("batch_size", batch_size, 1)
         inputs.check_one_of("output_type", output_type, get_args(OutputType))
         if feather is not None:
             inputs.check_whole("feather", feather, 0)
         if guidance_floor is not None:
             inputs.check_finite("guidance_floor", guidance_floor)
-        inputs.check_finite("pose_guidance_scale", pose_guidance_scale)
-        inputs.check_finite("appearance_guidance_scale", appearance_guidance_scale)
         inputs.check_finite("eta", eta, 0, 1)
         for name in callback_on_step_end_tensor_inputs:
             inputs.check_one_of("callback_on_step_end_tensor_inputs", name, self._callback_tensor_inputs)
@@ -308,7 +355,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         latent_size = (size[0] // factor, size[1] // factor)
         code = None
         # Decay keeps a scale of zero, so what needs no source now needs none at any time step.
-        if WITH_APPEARANCE & set(formula(pose_guidance_scale, appearance_guidance_scale).needed):
+        if WITH_APPEARANCE & set(formula(*scales).needed):
             code = self._code(source, source_pose, len(maps), size, frame)
         hinted = code is not None and self.takes_surface_hint
         sees_uv = self.unet.config.pose_encoding == "iuv"
@@ -318,7 +365,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         poses = encode_pose(labels, uv if sees_uv else None, latent_size, self.unet.dtype).to(self._execution_device)
 
         steps = self.scheduler.config.num_train_timesteps
-        weights_at = decaying(formula, pose_guidance_scale, appearance_guidance_scale, guidance_floor, steps)
+        weights_at = decaying(formula, *scales, guidance_floor, steps)
         shape = (len(maps), self.unet.config.latent_channels, *latent_size)
         noise = inputs.starting_noise(shape, generator, latents, self._execution_device)
         edited = None
@@ -328,7 +375,7 @@ class PoseTransferPipeline(DiffusionPipeline):
             raise ValueError("editing needs both image and mask")
 
         results = []
-        self._set_timesteps(num_inference_steps)
+        self._set_timesteps(how.num_inference_steps)
         batches = range(0, len(maps), batch_size)
         with self.progress_bar(total=len(batches) * len(self.scheduler.timesteps)) as progress:
 
@@ -342,7 +389,7 @@ class PoseTransferPipeline(DiffusionPipeline):
             for start in batches:
                 rows = slice(start, start + batch_size)
                 # again for every batch: solvers keep a history of steps
-                self._set_timesteps(num_inference_steps)
+                self._set_timesteps(how.num_inference_steps)
                 people = code if code is None or len(code) == 1 else code[rows]
                 hint = self._hint(people, labels[rows], uv[rows]) if hinted and uv is not None else None
                 final = denoise(

@@ -21,6 +21,28 @@ OnStep = Callable[[int, Tensor, Tensor], tuple[Tensor, bool]]
 
 
 @dataclass(frozen=True)
+class SamplingDefaults:
+    """How a model draws unless told otherwise. A model states its own; these are the published settings.
+
+    Attributes:
+        num_inference_steps: denoising steps.
+        pose_guidance_scale, appearance_guidance_scale: w_p and w_s.
+    """
+
+    num_inference_steps: int = 50
+    pose_guidance_scale: float = 5.0
+    appearance_guidance_scale: float = 5.0
+
+    def filled(self, steps: int | None, pose_scale: float | None, appearance_scale: float | None) -> "SamplingDefaults":
+        """What is given, and these for what is None."""
+        return SamplingDefaults(
+            self.num_inference_steps if steps is None else steps,
+            self.pose_guidance_scale if pose_scale is None else pose_scale,
+            self.appearance_guidance_scale if appearance_scale is None else appearance_scale,
+        )
+
+
+@dataclass(frozen=True)
 class KeptRegion:
     """What masked editing keeps.
 

@@ -7,6 +7,8 @@ import pytest
 from drawing_helpers import fails, pocold
 from PIL import Image
 
+from pocold import PoseTransferPipeline
+from pocold.cli import main
 from pocold.drawing.results import as_lines, picture_paths
 from pocold.images import read_png_metadata
 
@@ -83,6 +85,16 @@ def test_show_prints_what_was_written(here, capsys):
     assert any(line.startswith("software pocold: ") for line in lines)
     pocold("show out.png --json", model=None)
     assert json.loads(capsys.readouterr().out) == settings
+
+
+def test_metadata_say_what_the_model_chose(here):
+    model = PoseTransferPipeline.from_pretrained("toy")
+    model.set_sampling(num_inference_steps=3, pose_guidance_scale=1.5)
+    model.save_pretrained("own")
+    main(["transfer", "a.png", "--pose", "b.iuv.png", "-o", "out.png", "--model", "own", "--appearance-scale", "2"])
+    written = read_png_metadata("out.png")
+    assert [written[name] for name in ("steps", "pose scale", "appearance scale")] == [3, 1.5, 2.0]
+    assert "--steps" not in written["again"]
 
 
 def test_metadata_name_files_without_their_folders(here):

@@ -121,6 +121,7 @@ def test_the_round_trip_is_the_autoencoders(toy, pairs):
 
 def test_settings_tell_painters_apart(toy):
     model = ModelPainter(toy, DrawSettings(steps=3, scheduler="dpm++")).settings()
+    assert [model[name] for name in ("steps", "pose_scale", "appearance_scale")] == [3, 5.0, 5.0]
     assert model["painter"] == "model"
     assert model["scheduler"] == "DPMSolverMultistepScheduler"
     assert model["steps"] == 3

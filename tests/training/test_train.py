@@ -1,5 +1,6 @@
 """``pocold train``: what it learns, that it resumes to the bit, and that no kill, NaN or full disk loses a run."""
 
+import dataclasses
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -19,8 +21,10 @@ from runs import changed, kill_when, log, start, weights
 from pocold import PoseTransferPipeline
 from pocold.cli import main
 from pocold.images import read_png_metadata
-from pocold.schedulers import make_scheduler
+from pocold.sampling import SamplingDefaults
+from pocold.schedulers import SCHEDULERS, make_scheduler
 from pocold.training import checkpoints
+from pocold.training.config import SamplingConfig
 from pocold.training.config_files import save_config
 from pocold.training.steps import step_seed
 from pocold.training.transfer import TransferModel, build_networks, train
@@ -151,6 +155,17 @@ def test_the_pipeline_knows_the_size_it_was_trained_for(config):
         config, model={"init": str(folder)}, data={"height": 64, "width": 48}, run={"output": f"{folder}-2"}
     )
     assert PoseTransferPipeline.from_pretrained(train(again)).native_size == (64, 48)
+
+
+def test_the_pipeline_draws_as_the_config_says(config):
+    how = SamplingConfig("dpm++", 6, 1.5, 2.5)
+    pipeline = PoseTransferPipeline.from_pretrained(train(dataclasses.replace(config, sampling=how)))
+    assert pipeline.sampling == SamplingDefaults(6, 1.5, 2.5)
+    assert type(pipeline.scheduler).__name__ == "DPMSolverMultistepScheduler"
+    assert pipeline.scheduler.config.prediction_type == "v_prediction"
+    with pytest.raises(ValueError, match=r"sampling.steps must be at least 1, got 0"):
+        SamplingConfig(steps=0)
+    assert set(get_args(get_type_hints(SamplingConfig)["scheduler"])) == set(SCHEDULERS)
 
 
 def test_a_run_can_start_from_a_pipeline(config):

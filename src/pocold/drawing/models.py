@@ -5,12 +5,10 @@ from typing import NamedTuple
 
 from torch import nn
 
-from pocold.checkpoints import weights_hash
+from pocold.checkpoints import BUNDLED, weights_hash
 from pocold.devices import PRECISIONS, choose_device
 from pocold.drawing.options import Precision
 from pocold.pipeline import PoseTransferPipeline
-
-BUNDLED = Path(__file__).parent.parent / "weights"
 
 
 class Model(NamedTuple):
@@ -19,11 +17,6 @@ class Model(NamedTuple):
     pipeline: PoseTransferPipeline
     name: str
     sha256: str
-
-
-def bundled_pipeline() -> Path | None:
-    """The folder of the pipeline that comes with pocold; None if this version comes with none."""
-    return BUNDLED if (BUNDLED / "model_index.json").is_file() else None
 
 
 def open_model(folder: Path | None = None, precision: Precision = "auto", device: str = "auto") -> Model:
@@ -38,12 +31,7 @@ def open_model(folder: Path | None = None, precision: Precision = "auto", device
     Raises:
         ValueError: if there is no such folder or device, or the folder holds no pipeline.
     """
-    found = folder or bundled_pipeline()
-    if found is None:
-        raise ValueError(
-            "this version of pocold comes without a trained model: name a model folder with --model FOLDER, such as "
-            "pocold train and pocold convert write"
-        )
+    found = folder or BUNDLED
     if found.is_dir() and not (found / "model_index.json").is_file():
         raise ValueError(f"--model: {found} is no model folder, it has no model_index.json")
     place = choose_device(device)

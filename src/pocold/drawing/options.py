@@ -36,11 +36,11 @@ class DrawOptions(ModelOptions):
     """How pictures are drawn.
 
     Attributes:
-        steps: Denoising steps.
+        steps: Denoising steps; the model's own number if not given.
         scheduler: Sampler: ddim, pndm, dpm++, dpm++-karras or unipc; the model's own if not given.
         guidance: Formula: conditional, pose_only, pose_first, appearance_first, independent or joint.
-        pose_scale: Guidance scale of the pose.
-        appearance_scale: Guidance scale of the appearance.
+        pose_scale: Guidance scale of the pose; the model's own if not given.
+        appearance_scale: Guidance scale of the appearance; likewise.
         guidance_floor: Scales decay with the noise down to this; None keeps them constant.
         eta: 0 is deterministic DDIM, 1 is DDPM; other schedulers ignore it.
         seed: Of the first picture of each pose; its next ones count up.
@@ -49,11 +49,11 @@ class DrawOptions(ModelOptions):
             same one drawn alone.
     """
 
-    steps: int = 50
+    steps: int | None = None
     scheduler: str | None = None
     guidance: str = "pose_first"
-    pose_scale: float = 5.0
-    appearance_scale: float = 5.0
+    pose_scale: float | None = None
+    appearance_scale: float | None = None
     guidance_floor: float | None = 3.0
     eta: float = 0.0
     seed: int = 0
@@ -64,9 +64,9 @@ class DrawOptions(ModelOptions):
 def check_options(options: DrawOptions) -> None:
     """Raise a ValueError for numbers that cannot be meant."""
     for name, least in (("seed", 0), ("num_images", 1), ("batch_size", 1), ("steps", 1)):
-        if getattr(options, name) < least:
-            flag = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{flag}: expected a number of at least {least}, got {getattr(options, name)}")
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name.replace('_', '-')}: expected a number of at least {least}, got {value}")
 
 
 def flags(options: ModelOptions) -> list[str]:

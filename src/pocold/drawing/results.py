@@ -116,9 +116,18 @@ class Report:
         pipeline = self.model.pipeline
         how: dict[str, Any] = {}
         if isinstance(self.options, DrawOptions):
-            names = ("steps", "guidance", "pose_scale", "appearance_scale", "guidance_floor", "eta")
-            how = {name.replace("_", " "): getattr(self.options, name) for name in names}
-            how |= {"seed": seed, "scheduler": type(pipeline.scheduler).__name__}
+            options = self.options
+            used = pipeline.sampling.filled(options.steps, options.pose_scale, options.appearance_scale)
+            how = {
+                "steps": used.num_inference_steps,
+                "guidance": options.guidance,
+                "pose scale": used.pose_guidance_scale,
+                "appearance scale": used.appearance_guidance_scale,
+                "guidance floor": options.guidance_floor,
+                "eta": options.eta,
+                "seed": seed,
+                "scheduler": type(pipeline.scheduler).__name__,
+            }
         again = ["pocold", *self.command, *words, *flags(self.options)]
         return {
             "command": self.command[0],

@@ -53,18 +53,19 @@ class DrawSettings:
     """How a pipeline draws; see :meth:`PoseTransferPipeline.__call__`.
 
     Attributes:
-        steps: denoising steps.
+        steps: denoising steps; None takes the model's own number.
         scheduler: by name; None keeps the model's.
         guidance: formula by name.
-        pose_scale, appearance_scale, guidance_floor, eta: as there.
+        pose_scale, appearance_scale: guidance scales; None takes the model's own.
+        guidance_floor, eta: as there.
         seed: with the names of a pair it decides the noise of its picture, whatever else is drawn.
     """
 
-    steps: int = 50
+    steps: int | None = None
     scheduler: str | None = None
     guidance: str = "pose_first"
-    pose_scale: float = 5.0
-    appearance_scale: float = 5.0
+    pose_scale: float | None = None
+    appearance_scale: float | None = None
     guidance_floor: float | None = 3.0
     eta: float = 0.0
     seed: int = 0
@@ -106,12 +107,17 @@ class ModelPainter:
         self._codes: OrderedDict[tuple[str, Size], AppearanceCode] = OrderedDict()
 
     def settings(self) -> dict[str, Any]:
+        how = self._settings
+        used = self.pipeline.sampling.filled(how.steps, how.pose_scale, how.appearance_scale)
         return {
             "painter": "model",
             "weights": _fingerprint(self.pipeline.vae, self.pipeline.appearance_encoder, self.pipeline.unet),
             "dtype": str(self.pipeline.unet.dtype).removeprefix("torch."),
             "scheduler": type(self.pipeline.scheduler).__name__,
-            **{key: value for key, value in asdict(self._settings).items() if key != "scheduler"},
+            **{key: value for key, value in asdict(how).items() if key != "scheduler"},
+            "steps": used.num_inference_steps,
+            "pose_scale": used.pose_guidance_scale,
+            "appearance_scale": used.appearance_guidance_scale,
         }
 
     def __call__(self, pairs: Sequence[tuple[View, View]], size: Size, frame: FrameMode) -> list[Image.Image]:

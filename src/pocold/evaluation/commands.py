@@ -27,11 +27,11 @@ def evaluate(
     baseline: Literal["copy", "warp", "autoencoder"] | None = None,
     limit: int | None = None,
     size: str | None = None,
-    steps: int = 50,
+    steps: int | None = None,
     scheduler: Literal["ddim", "pndm", "dpm++", "dpm++-karras", "unipc"] | None = None,
     guidance: str = "pose_first",
-    pose_scale: float = 5.0,
-    appearance_scale: float = 5.0,
+    pose_scale: float | None = None,
+    appearance_scale: float | None = None,
     guidance_floor: float | None = 3.0,
     eta: float = 0.0,
     seed: int = 0,
@@ -68,11 +68,11 @@ def evaluate(
             autoencoder.
         limit: At most this many pairs, evenly spread over the split; the report says so.
         size: HEIGHTxWIDTH: for ours to draw and compare at, for published protocols to compare at.
-        steps: Denoising steps.
+        steps: Denoising steps; the model's own number if not given.
         scheduler: Sampler; the model's own if not given.
         guidance: Formula: conditional, pose_only, pose_first, appearance_first, independent or joint.
-        pose_scale: Guidance scale of the pose.
-        appearance_scale: Guidance scale of the appearance.
+        pose_scale: Guidance scale of the pose; the model's own if not given.
+        appearance_scale: Guidance scale of the appearance; likewise.
         guidance_floor: Scales decay with the noise down to this; None keeps them constant.
         eta: 0 is deterministic DDIM, 1 is DDPM.
         seed: Decides, with the names of its pair, the noise of each picture.

@@ -251,6 +251,26 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True)
+class SamplingConfig:
+    """How the resulting pipeline draws unless told otherwise; the defaults are the published ones.
+
+    Attributes:
+        scheduler: Sampler.
+        steps: Denoising steps.
+        pose_guidance_scale: w_p.
+        appearance_guidance_scale: w_s.
+    """
+
+    scheduler: Literal["ddim", "pndm", "dpm++", "dpm++-karras", "unipc"] = "ddim"
+    steps: int = 50
+    pose_guidance_scale: float = 5.0
+    appearance_guidance_scale: float = 5.0
+
+    def __post_init__(self) -> None:
+        _at_least("sampling", {"steps": self.steps}, 1)
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A run of ``pocold train``."""
 
@@ -260,6 +280,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     run: RunConfig = field(default_factory=RunConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
 
 @dataclass(frozen=True)

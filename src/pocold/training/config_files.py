@@ -110,6 +110,7 @@ _MAY_CHANGE = {
     "data": {"path", "latents", "workers", "validation_split"},
     "model": {"vae", "init"},
     "validation": {"every", "pairs", "preview_pairs", "steps", "pose_guidance_scale", "appearance_guidance_scale"},
+    "sampling": {"scheduler", "steps", "pose_guidance_scale", "appearance_guidance_scale"},
 }  # fmt: skip
 
 

@@ -270,5 +270,12 @@ class ResultPipeline:
         parts = {name: copy.deepcopy(getattr(pipeline, name)) for name in ("vae", "appearance_encoder", "unet")}
         for part in parts.values():
             nn.Module.to(part, "cpu", dtype)  # ModelMixin.to warns of layers to be kept in float32 where there are none
-        PoseTransferPipeline(**parts, scheduler=pipeline.scheduler).save_pretrained(self.folder)
+        how = self.config.sampling
+        sampling = {
+            "num_inference_steps": how.steps,
+            "pose_guidance_scale": how.pose_guidance_scale,
+            "appearance_guidance_scale": how.appearance_guidance_scale,
+        }
+        scheduler = make_scheduler(how.scheduler, pipeline.scheduler.config)
+        PoseTransferPipeline(**parts, scheduler=scheduler, sampling=sampling).save_pretrained(self.folder)
         write_card(self.folder, pipeline_card(self.config, parts, progress, data))
