@@ -137,6 +137,12 @@ def main() -> None:
         "skeleton": ("18 keypoints instead of DensePose", {}, {"penalty_weight": 0.0}, double_attention),
         "iuv": ("I, U and V", {"pose_encoding": "iuv"}, {}, double_attention),
         "hint": ("I and the surface hint", {"surface_hint": True}, {}, double_attention),
+        "hint-skip": (
+            "I and the hint, with a linear path to the output",
+            {"surface_hint": True, "hint_skip": True},
+            {},
+            double_attention,
+        ),
     }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
@@ -149,9 +155,10 @@ def main() -> None:
     for name in options.only:
         what, model, loss, attention = variants[name]
         data = with_skeletons(options.data, options.out / "skeletons") if name == "skeleton" else options.data
-        latents = options.out / f"latents-{name if name in ('skeleton', 'iuv', 'hint') else 'labels'}"
+        kind = name.removesuffix("-skip")
+        latents = options.out / f"latents-{kind if kind in ('skeleton', 'iuv', 'hint') else 'labels'}"
         if not latents.exists():
-            transform = PairedTransform(surface_hint=name == "hint", uv=name == "iuv")
+            transform = PairedTransform(surface_hint=kind == "hint", uv=name == "iuv")
             vae = load_autoencoder(options.vae, torch.float32)
             cache_latents({"train": open_data(data)}, vae, latents, transform, mirrored=False)
         metrics = run(

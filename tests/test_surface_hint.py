@@ -181,16 +181,54 @@ def test_published_networks_are_as_ever():
     assert torch.equal(plain["unet"].pose_projection.weight, with_hint["unet"].pose_projection.weight)
 
 
-@pytest.mark.parametrize("options", [{}, {"surface_hint": True, "pose_encoding": "iuv"}])
+@torch.no_grad()
+def test_the_linear_path_counts_for_nothing_at_first_and_then_adds_what_its_weights_say():
+    data = inputs()
+    data["pose"] = data["pose"][:, :25]
+    plain, unet = (
+        build_models("toy", seed=1, surface_hint=True, hint_skip=skip)["unet"].requires_grad_(False)
+        for skip in (False, True)
+    )
+    assert torch.equal(unet(**data).sample, plain(**data).sample)
+    matrix = torch.randn(4, 9, generator=torch.Generator().manual_seed(5))
+    unet.skip_weights.bias.copy_(matrix.flatten())
+    expected = torch.einsum("oi,bihw->bohw", matrix, torch.cat([data["latents"], data["hint"]], 1))
+    torch.testing.assert_close(unet(**data).sample - plain(**data).sample, expected, rtol=1e-4, atol=1e-4)
+    # the weights depend on the time step, each row on its own
+    unet.skip_weights.weight.normal_(generator=torch.Generator().manual_seed(6))
+    together = unet(**data).sample
+    for i in range(2):
+        alone = unet(**{name: value[i : i + 1] for name, value in data.items()}).sample
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=1e-4)
+    data["timestep"] = torch.tensor([3, 3])
+    assert not torch.allclose(unet(**data).sample[1], together[1], atol=1e-2)
+
+
+def test_the_linear_path_learns_and_needs_a_hint():
+    models = build_models("toy", seed=1, surface_hint=True, hint_skip=True)
+    data = batch()
+    del data["uv"]
+    loss_of(models, data).total.backward()
+    assert models["unet"].skip_weights.weight.grad.abs().amax() > 0
+    with pytest.raises(ValueError, match="hint_skip is a path for the surface hint: it needs surface_hint=True"):
+        build_models("toy", hint_skip=True)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"surface_hint": True, "pose_encoding": "iuv"}, {"surface_hint": True, "hint_skip": True}]
+)
 @torch.no_grad()
 def test_the_options_are_saved(tmp_path, options):
     unet = build_models("toy", seed=1, **options)["unet"]
     unet.save_pretrained(tmp_path)
     loaded = load_component(UNet, tmp_path)
-    assert loaded.config.surface_hint == bool(options)
-    assert loaded.config.pose_encoding == ("iuv" if options else "labels")
+    for option, default in (("surface_hint", False), ("pose_encoding", "labels"), ("hint_skip", False)):
+        assert loaded.config[option] == options.get(option, default)
     data = inputs()
-    data = data if options else {**data, "pose": data["pose"][:, :25], "hint": None}
+    if "pose_encoding" not in options:
+        data["pose"] = data["pose"][:, :25]
+    if "surface_hint" not in options:
+        data["hint"] = None
     assert torch.equal(loaded(**data).sample, unet(**data).sample)
 
 
@@ -199,7 +237,7 @@ def test_folders_written_before_the_options_load_with_the_published_meaning(tmp_
     unet.save_pretrained(tmp_path)
     path = tmp_path / "config.json"
     config = json.loads(path.read_text())
-    assert {"surface_hint", "pose_encoding"} <= config.keys()
+    assert UNet.later_config_keys <= config.keys()
     path.write_text(json.dumps({k: v for k, v in config.items() if k not in UNet.later_config_keys}))
     loaded = load_component(UNet, tmp_path)
     assert (loaded.config.surface_hint, loaded.config.pose_encoding) == (False, "labels")

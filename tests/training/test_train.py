@@ -179,6 +179,23 @@ def test_a_run_can_start_from_a_pipeline(config):
     assert_same(a.appearance_encoder.state_dict(), b.appearance_encoder.state_dict())
 
 
+def test_a_run_can_add_the_linear_path_of_the_hint_to_a_pipeline(config):
+    config = changed(config, model={"surface_hint": True})
+    first = train(config)
+    more = changed(config, model={"hint_skip": True, "init": str(first)}, run={"output": f"{first}-2"})
+    _, begun, _ = build_networks(more)
+    before = PoseTransferPipeline.from_pretrained(first).unet
+    assert begun.config.hint_skip
+    assert float(begun.skip_weights.weight.detach().abs().max()) == 0
+    for name, value in before.state_dict().items():
+        assert torch.equal(begun.state_dict()[name], value), name
+    after = PoseTransferPipeline.from_pretrained(train(more)).unet
+    assert after.skip_weights.weight.detach().abs().amax() > 0
+    again = changed(config, model={"hint_skip": True, "init": f"{first}-2/pipeline"})
+    _, kept, _ = build_networks(again)
+    assert torch.equal(kept.skip_weights.weight, after.skip_weights.weight)
+
+
 def test_seeds_of_steps_and_parts_are_all_different():
     seeds = {step_seed(seed, step, part) for seed in range(4) for step in range(50) for part in range(8)}
     assert len(seeds) == 4 * 50 * 8

@@ -59,10 +59,12 @@ class UNet(ModelMixin, ConfigMixin):
         sample_size: (height, width) of the latents it was trained for, or None. What pictures default to.
         surface_hint: also take a surface hint (docs/method.md): the source brought into the target's pose.
         pose_encoding: ``labels``, as published, or ``iuv``; see :func:`pocold.densepose.encode_pose`.
+        hint_skip: with a surface hint: also a linear path from latents and hint to the output, whose weights depend on
+            the time step. What is only to be copied, colours above all, need not go through the normalisations.
     """
 
     # Configurations written before these existed lack them, and mean the defaults.
-    later_config_keys = frozenset({"surface_hint", "pose_encoding"})
+    later_config_keys = frozenset({"surface_hint", "pose_encoding", "hint_skip"})
     _supports_gradient_checkpointing = True
 
     @register_to_config
@@ -80,6 +82,7 @@ class UNet(ModelMixin, ConfigMixin):
         sample_size: Sequence[int] | None = None,
         surface_hint: bool = False,
         pose_encoding: str = "labels",
+        hint_skip: bool = False,
     ) -> None:
         super().__init__()
         if pose_encoding not in POSE_CHANNELS:
@@ -139,6 +142,13 @@ class UNet(ModelMixin, ConfigMixin):
 
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, widths[0], eps=norm_eps)
         self.conv_out = nn.Conv2d(widths[0], latent_channels, 3, padding=1)
+        if hint_skip:
+            if not surface_hint:
+                raise ValueError("hint_skip is a path for the surface hint: it needs surface_hint=True")
+            # Zero at first: training begins with the network that there would be without it.
+            self.skip_weights = nn.Linear(time_channels, latent_channels * (2 * latent_channels + 1))
+            nn.init.zeros_(self.skip_weights.weight)
+            nn.init.zeros_(self.skip_weights.bias)
         self.gradient_checkpointing = False
 
     @property
@@ -259,6 +269,10 @@ class UNet(ModelMixin, ConfigMixin):
                 hidden = upsampler(hidden, output_size=skips[-1].shape[-2:])
 
         sample = self.conv_out(nn.functional.silu(self.conv_norm_out(hidden)))
+        if self.config.hint_skip:
+            latents_and_hint = torch.cat([inputs[0], inputs[-1]], dim=1)
+            weights = self.skip_weights(nn.functional.silu(time)).unflatten(1, (latents.shape[1], -1))
+            sample = sample + torch.einsum("boi,bihw->bohw", weights, latents_and_hint.to(weights.dtype))
         return UNetOutput(sample, torch.stack(penalties) if pose_constraint is not None else None)
 
     def _sources(

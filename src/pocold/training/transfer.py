@@ -89,6 +89,8 @@ def build_networks(config: TrainConfig) -> tuple[Autoencoder, UNet, AppearanceEn
     if settings.init is not None:
         unet = load_component(UNet, Path(settings.init) / "unet", torch.float32)
         encoder = load_component(AppearanceEncoder, Path(settings.init) / "appearance_encoder", torch.float32)
+        if settings.hint_skip and not unet.config.hint_skip:
+            unet = _with_hint_skip(unet)
     else:
         unet, encoder = _new_networks(settings, vae.config.latent_channels, config)
     scheduler = make_scheduler("ddim", {**PUBLISHED_NOISE, "prediction_type": config.loss.prediction_type})
@@ -109,6 +111,7 @@ def _new_networks(settings: ModelConfig, channels: int, config: TrainConfig) -> 
             norm_num_groups=settings.norm_num_groups,
             sample_size=None,  # known later; what is not named here diffusers takes for a default, whatever comes later
             surface_hint=settings.surface_hint,
+            hint_skip=settings.hint_skip,
             pose_encoding=settings.pose_encoding,
         )
         encoder = AppearanceEncoder(
@@ -117,6 +120,14 @@ def _new_networks(settings: ModelConfig, channels: int, config: TrainConfig) -> 
             norm_num_groups=settings.norm_num_groups,
         )
     return unet, encoder
+
+
+def _with_hint_skip(unet: UNet) -> UNet:
+    """The same network with the linear path of ``hint_skip``, which counts for nothing yet."""
+    config = {name: value for name, value in unet.config.items() if not name.startswith("_")}
+    wider = UNet(**{**config, "hint_skip": True})
+    wider.load_state_dict({**wider.state_dict(), **unet.state_dict()})
+    return wider
 
 
 def train(config: TrainConfig) -> Path:
