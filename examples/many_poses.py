@@ -2,7 +2,8 @@
 
     python examples/many_poses.py person.png pose-1.png pose-2.png --output drawn
 
-With `--model FOLDER` a trained pipeline folder is used; without, the untrained toy model.
+The bundled model draws unless `--model FOLDER` names another. Without `--source-pose` its estimator finds the map of
+the photograph.
 """
 
 import argparse
@@ -18,19 +19,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("person")
     parser.add_argument("poses", nargs="+")
+    parser.add_argument("--source-pose", help="the DensePose map of the photograph")
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, help="the model's own number if not given")
     parser.add_argument("--output", type=Path, default=Path("drawn"))
     arguments = parser.parse_args()
 
     if arguments.model:
         pipeline = PoseTransferPipeline.from_pretrained(arguments.model)
     else:
-        pipeline = PoseTransferPipeline.from_preset("toy")
-    pipeline.set_scheduler("dpm++")
+        pipeline = PoseTransferPipeline.from_bundled()
 
     arguments.output.mkdir(parents=True, exist_ok=True)
-    code = pipeline.encode_appearance(arguments.person)
+    code = pipeline.encode_appearance(arguments.person, source_pose=arguments.source_pose)
     code.save(arguments.output / "person.safetensors")  # next time: AppearanceCode.load(...)
 
     seeds = range(len(arguments.poses))
@@ -43,7 +44,7 @@ def main() -> None:
     ).images
     for seed, pose, picture in zip(seeds, arguments.poses, pictures, strict=True):
         path = arguments.output / f"{Path(pose).stem}.png"
-        write_png(picture, path, {"seed": seed, "steps": arguments.steps, "pose": Path(pose).name})
+        write_png(picture, path, {"seed": seed, "pose": Path(pose).name})
         print(path)
 
 

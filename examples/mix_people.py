@@ -3,7 +3,7 @@
     python examples/mix_people.py a.png a-pose.png b.png b-pose.png --output mixed
 
 Parts are cut out of the *appearance*, before anything is drawn: each photograph's map says which of its pixels may
-be extracted from.
+be extracted from. The bundled model draws unless `--model FOLDER` names another.
 """
 
 import argparse
@@ -20,20 +20,21 @@ def main() -> None:
     for name in ("a", "a_pose", "b", "b_pose"):
         parser.add_argument(name)
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, help="the model's own number if not given")
     parser.add_argument("--output", type=Path, default=Path("mixed"))
     arguments = parser.parse_args()
 
     if arguments.model:
         pipeline = PoseTransferPipeline.from_pretrained(arguments.model)
     else:
-        pipeline = PoseTransferPipeline.from_preset("toy")
+        pipeline = PoseTransferPipeline.from_bundled()
 
     top = pipeline.encode_appearance(
         arguments.a, source_pose=arguments.a_pose, parts=["head", "top", "hands", "background"]
     )
     legs = pipeline.encode_appearance(arguments.b, source_pose=arguments.b_pose, parts=["legs", "feet"])
-    whole = [pipeline.encode_appearance(person) for person in (arguments.a, arguments.b)]
+    people = ((arguments.a, arguments.a_pose), (arguments.b, arguments.b_pose))
+    whole = [pipeline.encode_appearance(photo, source_pose=pose) for photo, pose in people]
     codes = {"top-and-legs": AppearanceCode.union([top, legs]), "half-way": whole[0].blend(whole[1], 0.5)}
 
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -45,7 +46,7 @@ def main() -> None:
             generator=torch.Generator().manual_seed(0),
         ).images[0]
         path = arguments.output / f"{name}.png"
-        write_png(picture, path, {"seed": 0, "steps": arguments.steps})
+        write_png(picture, path, {"seed": 0})
         print(path)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from official_checkpoint import write_official_checkpoint
 from pocold import DensePose, PoseTransferPipeline
 from pocold.cli import main
 from pocold.images import read_png_metadata
@@ -81,8 +82,8 @@ def test_unknown_option_ends_in_code_2():
 
 def test_convert_writes_a_folder_that_draws(tmp_path, toy):
     """An official checkpoint beside an autoencoder folder becomes a pipeline."""
-    official, golden = tmp_path / "official", ROOT / "tests" / "golden" / "parity"
-    write_official_checkpoint(golden, official)
+    official = tmp_path / "official"
+    write_official_checkpoint(official)
     toy.vae.save_pretrained(tmp_path / "vae")
     main(
         ["convert", str(official), "--vae", str(tmp_path / "vae"), "-o", str(tmp_path / "model"), "--precision", "bf16"]
@@ -95,22 +96,8 @@ def test_convert_writes_a_folder_that_draws(tmp_path, toy):
     assert pipeline(photo, np.full((64, 48), 2), num_inference_steps=2).images[0].size == (48, 64)
 
 
-def write_official_checkpoint(golden, folder):
-    import json
-
-    from safetensors.torch import load_file, save_file
-
-    manifest = json.loads((golden / "manifest.json").read_text())
-    weights = load_file(golden / "weights.safetensors")
-    for part in ("unet", "rie", "channel_mapper"):
-        (folder / part).mkdir(parents=True)
-        (folder / part / "config.json").write_text(json.dumps(manifest[f"{part}_config"]))
-        state = {name.removeprefix(f"{part}."): value for name, value in weights.items() if name.startswith(f"{part}.")}
-        save_file(state, folder / part / "diffusion_pytorch_model.safetensors")
-
-
 def test_converting_onto_a_foreign_folder_loses_nothing(tmp_path, toy):
-    write_official_checkpoint(ROOT / "tests" / "golden" / "parity", tmp_path / "official")
+    write_official_checkpoint(tmp_path / "official")
     toy.vae.save_pretrained(tmp_path / "vae")
     result = run(
         "convert", str(tmp_path / "official"), "--vae", str(tmp_path / "vae"), "-o", str(tmp_path / "official")

@@ -9,9 +9,9 @@ from PIL import Image
 from torch import nn
 
 from pocold import images
+from pocold.checkpoints import BUNDLED
 from pocold.densepose import NUM_LABELS, DensePose
 from pocold.framing import PersonFrame
-from pocold.models import densepose_estimator
 from pocold.models.densepose_estimator import (
     DensePoseEstimator,
     Estimate,
@@ -250,14 +250,13 @@ def test_it_is_saved_and_loaded_in_float32(tmp_path):
         load_estimator(tmp_path)
 
 
-def test_without_a_bundled_estimator_one_must_be_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(densepose_estimator, "bundled_estimator", lambda: None)
-    with pytest.raises(ValueError, match="comes without a trained estimator: name one with --estimator FOLDER"):
-        open_estimator()
+def test_the_bundled_estimator_is_small_and_the_default(tmp_path):
+    estimator = open_estimator()
+    assert estimator.size == (128, 88)
+    assert sum(parameter.numel() for parameter in estimator.parameters()) <= 4e6
+    assert sum(file.stat().st_size for file in (BUNDLED / "densepose_estimator").iterdir()) < 10e6
     toy().save_pretrained(tmp_path)
     assert open_estimator(tmp_path).size == (64, 44)
-    monkeypatch.setattr(densepose_estimator, "bundled_estimator", lambda: tmp_path)
-    assert open_estimator().size == (64, 44)
 
 
 @pytest.mark.parametrize("name", ["astronaut", "camera"])

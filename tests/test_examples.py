@@ -6,8 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from dump_fixtures import someone, write_street
+from official_checkpoint import write_official_checkpoint
+from pocold import PoseTransferPipeline
 from pocold.cli import main
+from pocold.models.presets import build_models
+from pocold.training.config import DataConfig, ModelConfig, RunConfig, TrainConfig, ValidationConfig
+from pocold.training.config_files import save_config
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,26 +33,84 @@ def run(folder, *command):
     return subprocess.run([sys.executable, *map(str, command)], cwd=folder, capture_output=True, text=True, check=True)
 
 
+def readme(language=""):
+    """The blocks of a language in the README, of none by default."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE)
+    return [block for found, block in blocks if found == language]
+
+
+@pytest.fixture
+def stand_ins(demo_files):
+    """What stands in the README in capitals, as files in the demonstration's folder, which holds people by then."""
+    photos = demo_files / "photos"
+    photos.mkdir()
+    Image.new("RGB", (40, 50)).save(photos / "street.jpg")
+    write_street(demo_files / "dump.pkl", someone(height=30, width=20))
+    write_official_checkpoint(demo_files / "official")
+    build_models("toy")["vae"].save_pretrained(demo_files / "vae")
+    PoseTransferPipeline.from_preset("toy").save_pretrained(demo_files / "toy")
+    small = {"block_out_channels": (16, 16), "appearance_channels": (16, 16), "num_heads": 2, "num_filters": 8}
+    config = TrainConfig(
+        DataConfig(path="out/people", height=64, width=48, workers=0),
+        ModelConfig(**small, layers_per_block=1, norm_num_groups=8),
+        run=RunConfig(output="run", max_steps=2, batch_size=2, device="cpu"),
+        validation=ValidationConfig(every=0),
+    )
+    save_config(config, demo_files / "config.toml", "two steps")
+    return {
+        "DUMP.pkl": "dump.pkl", "PHOTOS": "photos", "DATA": "out/people", "CONFIG.toml": "config.toml", "MODEL": "toy",
+        "REPORT": "report", "CHECKPOINT": "official", "VAE": "vae", "CONVERTED": "converted",
+    }  # fmt: skip
+
+
+def test_the_readmes_commands(demo_files, stand_ins, monkeypatch):
+    """Every command, in the README's order, in one folder."""
+    monkeypatch.chdir(demo_files)
+    lines = [line.split("#")[0].split() for block in readme() for line in block.splitlines()]
+    commands = [[stand_ins.get(word, word) for word in words] for words in lines if words[:1] == ["pocold"]]
+    assert len(commands) == 12
+    for words in commands:
+        if words[1] == "synth":
+            words += ["--workers", "1"]
+        if words[1] == "evaluate":
+            words += ["--limit", "2", "--steps", "2", "--without", "fd_stlpips"]
+        main(words[1:])
+    drawn = ["drawn/walk-side.png", "drawn/hips-back.png", "sheet.png", "wave.png", "edited.png", "mixed.png"]
+    assert all((demo_files / "out" / name).is_file() for name in drawn)
+    assert (demo_files / "maps" / "street.iuv.png").is_file()
+    for folder in ("run/pipeline", "converted"):
+        assert (demo_files / folder / "model_index.json").is_file()
+    assert (demo_files / "report" / "report.md").is_file()
+
+
+def test_the_readmes_make_targets_exist():
+    targets = re.findall(r"^make (\w+)", "\n".join(readme()), flags=re.MULTILINE)
+    assert targets == ["demo", "test"]
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(f"\n{target}:" in makefile for target in targets)
+
+
 def test_readme_python(demo_files):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    blocks = readme("python")
     assert blocks
     for block in blocks:
         run(demo_files, "-c", block)
-    assert (demo_files / "result.png").is_file()
+    assert (demo_files / "out" / "result.png").is_file()
 
 
 def test_many_poses(demo_files):
     out = demo_files / "out"
     script = ROOT / "examples" / "many_poses.py"
-    printed = run(out, script, "person.png", "pose-1.png", "pose-2.png", "--steps", 2, "--output", "drawn").stdout
-    assert printed.split() == ["drawn/pose-1.png", "drawn/pose-2.png"]
-    assert all((out / name).is_file() for name in [*printed.split(), "drawn/person.safetensors"])
+    arguments = ("person.png", "pose-1.png", "pose-2.png", "--source-pose", "person.iuv.png", "--steps", 2)
+    printed = run(out, script, *arguments, "--output", "many").stdout
+    assert printed.split() == ["many/pose-1.png", "many/pose-2.png"]
+    assert all((out / name).is_file() for name in [*printed.split(), "many/person.safetensors"])
 
 
 def test_mix_people(demo_files):
     out = demo_files / "out"
-    people = ("person.png", "pose-1.png", "person.png", "pose-2.png")
-    printed = run(out, ROOT / "examples" / "mix_people.py", *people, "--steps", 2, "--output", "mixed").stdout
+    people = ("person.png", "person.iuv.png", "person.png", "person.iuv.png")
+    printed = run(out, ROOT / "examples" / "mix_people.py", *people, "--steps", 2, "--output", "mixture").stdout
     assert all((out / name).is_file() for name in printed.split())
     assert len(printed.split()) == 2
 

@@ -17,7 +17,7 @@ from pocold.training.commands import CONFIGURED, latents, run_configured
 
 
 def demo(output: Path = Path("out/demo.png"), steps: int | None = None, seed: int = 0) -> None:
-    """Draw synthetic people in several poses, end to end, with the bundled model (or a toy model that learned nothing).
+    """Draw synthetic people in several poses, end to end, with the bundled model.
 
     Args:
         output: The picture to write; its parts (person.png, person.iuv.png, pose-1.png, ...) are written beside it.

@@ -38,7 +38,7 @@ def pose(
         name: The pose, or the file to convert: .png .jpg .webp .npy .npz .pkl .pth. An unknown pose lists all. A
             picture that is no map is taken for a photograph.
         output: File to write: .png (red = part 0..24, green = 255 U, blue = 255 V), .npz, .npy, or .pkl (a dump). For a
-            dump also a folder: then all its pictures are converted, to STEM.iuv.png.
+            dump also a folder, which is made if need be: then all its pictures are converted, to STEM.iuv.png.
         like: Another DensePose map: a named pose is drawn with the height, position and build of the person seen there.
         size: HEIGHTxWIDTH of the map; 256x176 for a named pose. With --like the other map's size is taken. Of a dump,
             the size of the photo, if that is lost.
@@ -68,7 +68,7 @@ def pose(
         "--show": show,
         "--write-as": write_as != "auto",
     }
-    if is_file and output is not None and output.is_dir():
+    if is_file and output is not None and (output.is_dir() or not output.suffix):
         others = {"--read-as": read_as != "auto", "--like": like, "--estimator": estimator}
         _refuse(one_map_options | others, "is not for a whole dump")
         _convert_all(Path(name), output, photo, person)
@@ -193,9 +193,13 @@ def _convert_all(dump: Path, folder: Path, photos: Path | None, person: int) -> 
     from pocold.formats.reading import is_dump, read_people
 
     if not is_dump(dump):
-        raise ValueError(f"{folder} is a folder: name the file to write; only all pictures of a dump go into a folder")
+        raise ValueError(
+            f"{folder} is a folder, or has no ending: name the file to write, such as pose.png; only all pictures of a "
+            "dump go into a folder"
+        )
     if photos is not None and not photos.is_dir():
         raise ValueError(f"--photo: expected the folder of the dump's photos, got {photos}")
+    folder.mkdir(exist_ok=True)
     written, empty = 0, []
     for dumped, pose in read_people(dump, photos, person):
         if pose is None:

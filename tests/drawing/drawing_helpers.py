@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from estimators import constant_estimator
 from pocold import PoseTransferPipeline
 from pocold.cli import main
+from pocold.models import densepose_estimator
 from pocold.people.poses import parse_pose
 from pocold.people.render import Shot, random_person
 
@@ -16,12 +18,16 @@ SIZE = (128, 88)
 
 @pytest.fixture(scope="session")
 def drawn_folder(tmp_path_factory):
-    """``a.png``, ``b.png`` with their maps, ``a-back.png``, and the models ``toy``, ``hint``, and ``sized``."""
+    """``a.png``, ``b.png`` with their maps, ``a-back.png``, and the models ``toy``, ``hint``, and ``sized``.
+
+    An estimator that finds nobody lies in ``blind``.
+    """
     folder = tmp_path_factory.mktemp("drawing")
     PoseTransferPipeline.from_preset("toy").save_pretrained(folder / "toy")
     PoseTransferPipeline.from_preset("toy", surface_hint=True).save_pretrained(folder / "hint")
     sized = PoseTransferPipeline.from_preset("toy", seed=1, sample_size=(16, 11), surface_hint=True)
     sized.save_pretrained(folder / "sized")
+    constant_estimator(0).save_pretrained(folder / "blind" / "densepose_estimator")
     for name, number in (("a", 1), ("b", 11)):
         person = random_person(1, number)
         shots = [Shot(parse_pose("relaxed").pose, view) for view in (0.0, 180.0)]
@@ -34,10 +40,11 @@ def drawn_folder(tmp_path_factory):
 
 @pytest.fixture
 def here(drawn_folder, tmp_path, monkeypatch):
-    """A fresh copy of that folder, and the process in it."""
+    """A fresh copy of that folder, and the process in it; the bundled estimator finds nobody."""
     folder = tmp_path / "here"
     shutil.copytree(drawn_folder, folder)
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(densepose_estimator, "BUNDLED", folder / "blind")
     return folder
 
 

@@ -185,4 +185,4 @@ def test_missing_maps_are_told(here, capsys):
     assert "'garment:top' needs a garment map: STEM.garments.png beside the photograph or --garments FILE" in message
     (here / "a.iuv.png").unlink()
     message = fails(capsys, "edit a.png --like b.png --region top -o out.png")
-    assert "a.png: editing needs the DensePose map of the photograph; expected a.iuv.png beside it" in message
+    assert "a.png: editing needs the DensePose map of the photograph, and no person was found" in message

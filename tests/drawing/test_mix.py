@@ -74,7 +74,7 @@ def test_the_first_persons_own_pose_is_the_default(here, capsys):
     np.testing.assert_array_equal(pixels("out.png"), pixels("told.png"))
     (here / "a.iuv.png").unlink()
     message = fails(capsys, "mix a.png b.png -o out.png")
-    assert "a.png comes without a DensePose map, so its own pose is not known; give --pose" in message
+    assert "a.png has no DensePose map, so its own pose is not known; give --pose" in message
 
 
 @pytest.mark.parametrize("model", ["toy", "hint"])

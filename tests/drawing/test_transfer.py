@@ -305,7 +305,7 @@ def test_mistakes_are_told_in_one_line(here, capsys, command, message):
 
 def test_missing_maps_are_told(here, capsys):
     (here / "a.iuv.png").unlink()
-    hint = "a.png: this model needs the DensePose map of the photograph; expected a.iuv.png beside it, or --source-pose"
+    hint = "a.png: this model needs the DensePose map of the photograph, and no person was found"
     assert hint in fails(capsys, "transfer a.png --pose walk -o out.png", model="hint")
     assert hint in fails(capsys, "encode a.png -o a.safetensors", model="hint")
     assert "--paste-back needs the DensePose map" in fails(capsys, "transfer a.png --pose walk -o o.png --paste-back")

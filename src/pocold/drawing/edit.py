@@ -22,6 +22,8 @@ from pocold.drawing.sources import (
     read_person,
     read_photo,
     through,
+    with_map,
+    with_maps,
     working_size,
 )
 from pocold.drawing.transfer import asked_size, open_for
@@ -50,11 +52,12 @@ def run_edit(
     read = [path for path in (file, like, mask_file, garments, *maps) if path is not None]
     check_replaceable(paths, read, options.overwrite)
     photo = read_photo(file, maps[0])
-    pose = photo.need_pose("editing")
-    mask = grow(_mask(photo, regions, mask_file, garments), grown)
     other = read_person([like], [] if maps[1] is None else [maps[1]])
     model = open_for(options)
     pipeline = model.pipeline
+    photo, other = with_map(photo, pipeline), with_maps(other, pipeline)
+    pose = photo.need_pose("editing")
+    mask = grow(_mask(photo, regions, mask_file, garments), grown)
     size = working_size(pipeline, asked_size(options), photo.size)
     frame = edit_frame(photo.size, pose, mask, size)
     person, part = Person((file,), (photo,)), mask
@@ -62,7 +65,7 @@ def run_edit(
         person, part, pose = through(photo, frame), frame.labels(mask), framed(pose, frame)
 
     report = Report(model, options, ["edit", file.name])
-    own = {"source": origin(file), "like": origin(like), "size": list(size), "feather": feather, "grow": grown}
+    own = {"source": photo.about(), "like": other.about()[0], "size": list(size), "feather": feather, "grow": grown}
     own |= {"region": origin(mask_file) if mask_file else list(regions), "region pixels": int(mask.sum())}
     words = ["--mask", mask_file.name] if mask_file else ["--region", *regions]
     words += ["--like", like.name, "--grow", str(grown), "--feather", str(feather)]

@@ -14,7 +14,7 @@ from pocold.densepose import NUM_LABELS, body_part_labels
 from pocold.drawing.draw import Task, draw_all, measured, progress_bar
 from pocold.drawing.models import Model
 from pocold.drawing.options import DrawOptions, FrameName, check_options
-from pocold.drawing.results import Report, check_replaceable, origin, picture_paths
+from pocold.drawing.results import Report, check_replaceable, picture_paths
 from pocold.drawing.sources import (
     CODE_ENDING,
     Person,
@@ -24,6 +24,7 @@ from pocold.drawing.sources import (
     frame_mode,
     named_parts,
     read_person,
+    with_maps,
     working_size,
 )
 from pocold.drawing.targets import (
@@ -148,9 +149,10 @@ def run_mix(
     check_replaceable(paths, [*files, *maps, *map(Path, poses)], options.overwrite)
     people = [read_person([file], maps[i : i + 1]) for i, file in enumerate(files)]
     model = open_for(options)
+    people = [with_maps(person, model.pipeline) for person in people]
     size, people = _prepare(model.pipeline, people, poses, options, frame)
     report = Report(model, options, ["mix", *(file.name for file in files)])
-    own = {"source": [origin(file) for file in files], "parts": list(parts), "frame": frame}
+    own = {"source": [about for person in people for about in person.about()], "parts": list(parts), "frame": frame}
     words = ["--parts", *parts] if parts else []
     words += ["--like", Path(like).name] if like != SOURCE else []
     words += ["--frame", frame] if frame != "pad" else []
@@ -254,7 +256,7 @@ def _targets(
     if poses:
         return read_targets(poses, size, reference, like)
     if not first.maps:
-        raise ValueError(f"{first.files[0]} comes without a DensePose map, so its own pose is not known; give --pose")
+        raise ValueError(f"{first.files[0]} has no DensePose map, so its own pose is not known; give --pose")
     return [Target(str(first.files[0]), first.maps[0])]
 
 

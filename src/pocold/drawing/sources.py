@@ -1,5 +1,6 @@
 """The person that a command is given: photographs with their maps, or an appearance code."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,14 +9,17 @@ import numpy as np
 from PIL import Image
 
 from pocold.appearance import AppearanceCode
+from pocold.checkpoints import weights_hash
 from pocold.data.pictures import MAPS_BESIDE, Maps, find_map
 from pocold.densepose import ChannelOrder, DensePose, body_part_labels
 from pocold.drawing.options import FrameName
+from pocold.drawing.results import origin
 from pocold.files import MAX_PIXELS, PICTURE_ERRORS
 from pocold.formats.reading import read_pose
 from pocold.framing import PersonFrame
 from pocold.images import Frame, FrameMode, load_image
 from pocold.models import autoencoder
+from pocold.models.densepose_estimator import estimate_densepose, open_estimator
 from pocold.pipeline import PoseTransferPipeline
 from pocold.surface import HIDDEN
 
@@ -35,11 +39,13 @@ class Photo:
         path: its file.
         picture: RGB.
         pose: its DensePose map, of its size, if known.
+        found_by: SHA-256 of the weights of the estimator that found the map; None for a map that was given.
     """
 
     path: Path
     picture: Image.Image
     pose: DensePose | None = None
+    found_by: str | None = None
 
     @property
     def size(self) -> Size:
@@ -50,10 +56,14 @@ class Photo:
         """The map; a ValueError that says how to give one if ``purpose`` has none."""
         if self.pose is None:
             raise ValueError(
-                f"{self.path}: {purpose} needs the DensePose map of the photograph; expected "
-                f"{self.path.stem}.iuv.png beside it, or --source-pose FILE"
+                f"{self.path}: {purpose} needs the DensePose map of the photograph, and no person was found in it; "
+                f"expected {self.path.stem}.iuv.png beside it, or --source-pose FILE"
             )
         return self.pose
+
+    def about(self) -> dict[str, str]:
+        """Where it comes from, for the metadata of what is made of it."""
+        return origin(self.path) | ({} if self.found_by is None else {"map": f"estimated by {self.found_by}"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +79,10 @@ class Person:
     files: tuple[Path, ...]
     photos: tuple[Photo, ...] = ()
     code: AppearanceCode | None = None
+
+    def about(self) -> list[dict[str, str]]:
+        """Where the person comes from, for metadata."""
+        return [photo.about() for photo in self.photos] or [origin(file) for file in self.files]
 
     @property
     def maps(self) -> list[DensePose]:
@@ -127,6 +141,31 @@ def read_photo(path: Path, pose: Path | None = None) -> Photo:
     found = read_pose(pose, channels) if channels != "auto" else read_pose(pose, photo=picture)
     _check_size(found.size, picture, pose, path)
     return Photo(path, picture, found)
+
+
+def with_map(photo: Photo, pipeline: PoseTransferPipeline) -> Photo:
+    """A photograph with its map: what was given, or what the pipeline's estimator, or else the bundled one, finds.
+
+    A photograph in which nobody is found stays without; whatever needs the map will say so.
+    """
+    if photo.pose is not None:
+        return photo
+    estimator = pipeline.densepose_estimator or open_estimator().to(pipeline.device)
+    try:
+        pose = estimate_densepose(photo.picture, estimator, str(photo.path))
+    except ValueError:
+        return photo
+    print(
+        f"pocold: warning: {photo.path}: no DensePose map was given, so it was estimated; pocold pose {photo.path} "
+        "--show look.png draws it, --source-pose FILE gives a better one",
+        file=sys.stderr,
+    )
+    return replace(photo, pose=pose, found_by=weights_hash(estimator))
+
+
+def with_maps(person: Person, pipeline: PoseTransferPipeline) -> Person:
+    """A person whose photographs have their maps, see :func:`with_map`."""
+    return replace(person, photos=tuple(with_map(photo, pipeline) for photo in person.photos))
 
 
 def read_garments(photo: Photo, path: Path | None = None) -> np.ndarray | None:
@@ -228,7 +267,7 @@ def cut_out(person: Person, size: Size, frame: FrameName) -> Person:
 def through(photo: Photo, frame: PersonFrame) -> Person:
     """A photograph and its map as a frame shows them."""
     pose = None if photo.pose is None else framed(photo.pose, frame)
-    return Person((photo.path,), (Photo(photo.path, frame.image(photo.picture), pose),))
+    return Person((photo.path,), (replace(photo, picture=frame.image(photo.picture), pose=pose),))
 
 
 def framed(pose: DensePose, frame: Frame | PersonFrame) -> DensePose:

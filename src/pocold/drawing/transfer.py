@@ -9,7 +9,7 @@ from pocold.densepose import DensePose
 from pocold.drawing.draw import Task, draw_all, measured, progress_bar
 from pocold.drawing.models import Model, open_model
 from pocold.drawing.options import DrawOptions, FrameName, ModelOptions, check_options
-from pocold.drawing.results import Report, check_replaceable, origin, picture_paths
+from pocold.drawing.results import Report, check_replaceable, picture_paths
 from pocold.drawing.sources import (
     CODE_ENDING,
     Person,
@@ -21,6 +21,7 @@ from pocold.drawing.sources import (
     named_parts,
     read_person,
     through,
+    with_maps,
     working_size,
 )
 from pocold.drawing.targets import (
@@ -61,6 +62,7 @@ def run_transfer(
     check_replaceable([*paths, *([sheet] if sheet else [])], [*files, *maps, *map(Path, poses)], options.overwrite)
     model = open_for(options)
     pipeline = model.pipeline
+    person = with_maps(person, pipeline)
     size = drawing_size(pipeline, poses, person, asked_size(options))
     if not paste_back:
         person = cut_out(person, size, frame)
@@ -68,7 +70,7 @@ def run_transfer(
     warn_of_missing(person, targets)
 
     report = Report(model, options, ["transfer", *(file.name for file in files)])
-    own = {"source": [origin(file) for file in files], "size": list(size), "frame": frame}
+    own = {"source": person.about(), "size": list(size), "frame": frame}
     if paste_back:
         own |= {"frame": "person, pasted back"}
     words = ["--source-pose", *(path.name for path in maps)] if maps else []
@@ -216,12 +218,13 @@ def run_encode(
     report = Report(model, options, ["encode", *(file.name for file in files)])
     with measured(report):
         size = working_size(model.pipeline, asked_size(options), person.photos[0].size)
+        person = with_maps(person, model.pipeline)
         person = cut_out(person, size, frame)
         code = encode_person(model.pipeline, person, size, frame_mode(frame), named_parts(parts) or None)
     words = ["--parts", *parts] if parts else []
     words += ["--frame", frame] if frame != "pad" else []
     words += ["--source-pose", *(path.name for path in maps)] if maps else []
-    own = {"source": [origin(file) for file in files], "frame": frame, "parts": list(parts)}
+    own = {"source": person.about(), "frame": frame, "parts": list(parts)}
     settings = report.settings(own, [*words, "-o", output.name])
     report.write_code(code, output, settings)
     report.tell()

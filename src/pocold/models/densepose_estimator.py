@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pocold import images
-from pocold.checkpoints import load_component
+from pocold.checkpoints import BUNDLED, load_component
 from pocold.densepose import NUM_LABELS, DensePose
 from pocold.framing import PersonFrame
 from pocold.images import ImageInput
@@ -197,25 +197,13 @@ def load_estimator(folder: Path, dtype: torch.dtype | None = None) -> DensePoseE
     return load_component(DensePoseEstimator, folder, dtype or torch.float32)
 
 
-def bundled_estimator() -> Path | None:
-    """The folder of the estimator that comes with pocold; None if this version comes with none."""
-    folder = Path(__file__).parent.parent / "weights" / "densepose_estimator"
-    return folder if (folder / "config.json").is_file() else None
-
-
 def open_estimator(folder: Path | None = None) -> DensePoseEstimator:
-    """An estimator from its folder, the bundled one by default.
+    """An estimator from its folder, by default the one that comes with pocold (MODEL_CARD.md).
 
     Raises:
-        ValueError: if there is none, or as :func:`load_estimator`.
+        ValueError: as :func:`load_estimator`.
     """
-    found = folder or bundled_estimator()
-    if found is None:
-        raise ValueError(
-            "this version of pocold comes without a trained estimator: name one with --estimator FOLDER, such as "
-            "pocold train-estimator writes"
-        )
-    return load_estimator(found)
+    return load_estimator(folder or BUNDLED / "densepose_estimator")
 
 
 @torch.no_grad()
