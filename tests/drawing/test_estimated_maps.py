@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 from drawing_helpers import fails, pixels, pocold
+from PIL import Image
 
 from estimators import colour_estimator, photo_of
-from pocold import PoseTransferPipeline
+from pocold import DensePose, PoseTransferPipeline
 from pocold.checkpoints import weights_hash
 from pocold.formats.writing import write_pose
 from pocold.images import read_png_metadata
 from pocold.models import densepose_estimator
-from pocold.models.densepose_estimator import estimate_densepose
+from pocold.models.densepose_estimator import estimate_densepose, open_estimator
+from pocold.people.poses import parse_pose
+from pocold.people.render import Shot, random_person
 
 
 @pytest.fixture
@@ -77,3 +80,33 @@ def test_where_nobody_is_found_a_map_is_asked_for_if_the_model_needs_one(own, ca
     assert "photo.png: editing needs the DensePose map" in message
     pocold("transfer photo.png --pose b.iuv.png -o out.png", model="toy")  # as published: it needs none
     assert "map" not in read_png_metadata("out.png")["source"][0]
+
+
+def synthetic():
+    person = random_person(1, 31)  # of the test split
+    return Image.fromarray(person.draw([Shot(parse_pose("relaxed").pose, 0.0)], (256, 176))[0].image)
+
+
+def astronaut():
+    return Image.fromarray(pytest.importorskip("skimage.data").astronaut())
+
+
+@pytest.mark.parametrize("photograph", [synthetic, astronaut])
+def test_ones_own_photograph_needs_nothing_else(tmp_path, monkeypatch, capsys, photograph):
+    """With the bundled model and the bundled estimator, as they are."""
+    monkeypatch.chdir(tmp_path)
+    photograph().save("photo.jpg")
+    pocold("pose photo.jpg -o pose.png --show look.png", model=None)
+    assert 24 in DensePose.read("pose.png").visible_parts  # half of a face at least
+    pocold("transfer photo.jpg --pose walk:side -o out.png", model=None)
+    assert "photo.jpg: no DensePose map was given, so it was estimated" in capsys.readouterr().err
+    assert pixels("out.png").shape == (128, 88, 3)
+
+
+def test_the_bundled_estimator_finds_a_synthetic_person():
+    found = estimate_densepose(synthetic(), open_estimator())
+    person = random_person(1, 31)
+    truth = person.draw([Shot(parse_pose("relaxed").pose, 0.0)], (256, 176))[0].densepose
+    body = truth.labels > 0
+    assert (found.labels == truth.labels)[body].mean() > 0.75
+    assert ((found.labels > 0) & body).sum() / ((found.labels > 0) | body).sum() > 0.75
