@@ -16,7 +16,8 @@ import torch
 
 from benchmarks.measure import machine
 from pocold.data.opening import open_data
-from pocold.evaluation.baselines import DrawSettings, ModelPainter
+from pocold.draw_settings import DrawSettings
+from pocold.evaluation.baselines import ModelPainter
 from pocold.evaluation.evaluate import EvaluationConfig, evaluate
 from pocold.files import atomic_write
 from pocold.pipeline import PoseTransferPipeline

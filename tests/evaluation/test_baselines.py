@@ -6,9 +6,9 @@ import torch
 
 from pocold.data.opening import open_data
 from pocold.densepose import DensePose
+from pocold.draw_settings import DrawSettings
 from pocold.evaluation.baselines import (
     CopySource,
-    DrawSettings,
     ModelPainter,
     RoundTrip,
     WarpSource,
@@ -45,7 +45,7 @@ def test_the_model_draws_what_its_pipeline_draws(toy, pairs):
     assert (np.asarray(again[1]) != np.asarray(drawn[1])).any()
 
 
-def test_seeds_belong_to_pairs():
+def test_seeds_belong_to_pairs(toy):
     seeds = {
         pair_seed(0, "a", "b"),
         pair_seed(0, "b", "a"),
@@ -55,8 +55,8 @@ def test_seeds_belong_to_pairs():
     }
     assert len(seeds) == 4
     assert all(0 <= seed < 2**63 for seed in seeds)
-    with pytest.raises(ValueError, match="seed must not be negative"):
-        DrawSettings(seed=-1)
+    with pytest.raises(ValueError, match="--seed: expected a number of at least 0, got -1"):
+        ModelPainter(toy, DrawSettings(seed=-1))
 
 
 def test_a_photograph_is_encoded_once(toy, pairs, monkeypatch):

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from pocold.data.opening import open_data
+from pocold.draw_settings import DrawSettings
 from pocold.evaluation import metrics
-from pocold.evaluation.baselines import CopySource, DrawSettings, ModelPainter, RoundTrip
+from pocold.evaluation.baselines import CopySource, ModelPainter, RoundTrip
 from pocold.evaluation.drawing import check_names, picture_name
 from pocold.evaluation.evaluate import EvaluationConfig, evaluate
 from pocold.evaluation.measuring import WeightFiles

@@ -8,7 +8,7 @@ import numpy as np
 from pocold.appearance import AppearanceCode
 from pocold.drawing.draw import Task, draw_all, measured, progress_bar
 from pocold.drawing.mix import mix_people
-from pocold.drawing.options import DrawOptions, check_options
+from pocold.drawing.options import DrawOptions
 from pocold.drawing.regions import edit_frame, grow, parts_under, put_region, region_mask
 from pocold.drawing.results import Report, check_replaceable, origin, picture_paths
 from pocold.drawing.sources import (
@@ -44,7 +44,7 @@ def run_edit(
     options: DrawOptions,
 ) -> None:
     """The body of ``pocold edit``; see there for the arguments. ``maps`` are those of the two photographs."""
-    check_options(options)
+    options.check()
     if output is None:
         raise ValueError("expected a file to write, such as -o edited.png")
     name = "-".join([file.stem, *(region.replace(":", "-") for region in regions)])

@@ -13,7 +13,7 @@ from pocold.appearance import AppearanceCode
 from pocold.densepose import NUM_LABELS, body_part_labels
 from pocold.drawing.draw import Task, draw_all, measured, progress_bar
 from pocold.drawing.models import Model
-from pocold.drawing.options import DrawOptions, FrameName, check_options
+from pocold.drawing.options import DrawOptions, FrameName
 from pocold.drawing.results import Report, check_replaceable, picture_paths
 from pocold.drawing.sources import (
     CODE_ENDING,
@@ -139,7 +139,7 @@ def run_mix(
     options: DrawOptions,
 ) -> None:
     """The body of ``pocold mix``; see there for the arguments."""
-    check_options(options)
+    options.check()
     if output is None:
         raise ValueError(f"expected a file to write, such as -o mixed.png, or mixed{CODE_ENDING} for the code alone")
     if maps and len(maps) != 2:

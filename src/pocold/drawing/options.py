@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
+
+from pocold.draw_settings import DrawSettings
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 FrameName = Literal["pad", "crop", "stretch", "person"]
@@ -32,41 +34,20 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
-class DrawOptions(ModelOptions):
+class DrawOptions(DrawSettings, ModelOptions):
     """How pictures are drawn.
 
     Attributes:
-        steps: Denoising steps; the model's own number if not given.
-        scheduler: Sampler: ddim, pndm, dpm++, dpm++-karras or unipc; the model's own if not given.
-        guidance: Formula: conditional, pose_only, pose_first, appearance_first, independent or joint.
-        pose_scale: Guidance scale of the pose; the model's own if not given.
-        appearance_scale: Guidance scale of the appearance; likewise.
-        guidance_floor: Scales decay with the noise down to this; None keeps them constant.
-        eta: 0 is deterministic DDIM, 1 is DDPM; other schedulers ignore it.
         seed: Of the first picture of each pose; its next ones count up.
         num_images: Pictures of each pose.
         batch_size: Pictures drawn at once: faster on a GPU, but then a picture can differ in its last bits from the
             same one drawn alone.
     """
 
-    steps: int | None = None
-    scheduler: str | None = None
-    guidance: str = "pose_first"
-    pose_scale: float | None = None
-    appearance_scale: float | None = None
-    guidance_floor: float | None = 3.0
-    eta: float = 0.0
     seed: int = 0
     num_images: int = 1
     batch_size: int = 1
-
-
-def check_options(options: DrawOptions) -> None:
-    """Raise a ValueError for numbers that cannot be meant."""
-    for name, least in (("seed", 0), ("num_images", 1), ("batch_size", 1), ("steps", 1)):
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise ValueError(f"--{name.replace('_', '-')}: expected a number of at least {least}, got {value}")
+    least: ClassVar[dict[str, int]] = {**DrawSettings.least, "num_images": 1, "batch_size": 1}
 
 
 def flags(options: ModelOptions) -> list[str]:

@@ -116,18 +116,8 @@ class Report:
         pipeline = self.model.pipeline
         how: dict[str, Any] = {}
         if isinstance(self.options, DrawOptions):
-            options = self.options
-            used = pipeline.sampling.filled(options.steps, options.pose_scale, options.appearance_scale)
-            how = {
-                "steps": used.num_inference_steps,
-                "guidance": options.guidance,
-                "pose scale": used.pose_guidance_scale,
-                "appearance scale": used.appearance_guidance_scale,
-                "guidance floor": options.guidance_floor,
-                "eta": options.eta,
-                "seed": seed,
-                "scheduler": type(pipeline.scheduler).__name__,
-            }
+            resolved = self.options.resolved(pipeline)
+            how = {name.replace("_", " "): value for name, value in resolved.items()} | {"seed": seed}
         again = ["pocold", *self.command, *words, *flags(self.options)]
         return {
             "command": self.command[0],

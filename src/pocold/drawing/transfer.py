@@ -8,7 +8,7 @@ from PIL import Image
 from pocold.densepose import DensePose
 from pocold.drawing.draw import Task, draw_all, measured, progress_bar
 from pocold.drawing.models import Model, open_model
-from pocold.drawing.options import DrawOptions, FrameName, ModelOptions, check_options
+from pocold.drawing.options import DrawOptions, FrameName, ModelOptions
 from pocold.drawing.results import Report, check_replaceable, picture_paths
 from pocold.drawing.sources import (
     CODE_ENDING,
@@ -52,7 +52,7 @@ def run_transfer(
     options: DrawOptions,
 ) -> None:
     """The body of ``pocold transfer``; see there for the arguments."""
-    check_options(options)
+    options.check()
     if not poses:
         raise ValueError("expected at least one pose, such as --pose walk:side or --pose map.png")
     if paste_back and frame not in ("pad", "person"):

@@ -3,7 +3,6 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ from pocold.appearance import AppearanceCode
 from pocold.checkpoints import weights_fingerprint
 from pocold.data.pairs import View
 from pocold.densepose import DensePose, require_uv
+from pocold.draw_settings import DrawSettings
 from pocold.images import Frame, FrameMode, to_pil, to_tensor
 from pocold.models import autoencoder
 from pocold.pipeline import PoseTransferPipeline
@@ -48,33 +48,6 @@ class Painter(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class DrawSettings:
-    """How a pipeline draws; see :meth:`PoseTransferPipeline.__call__`.
-
-    Attributes:
-        steps: denoising steps; None takes the model's own number.
-        scheduler: by name; None keeps the model's.
-        guidance: formula by name.
-        pose_scale, appearance_scale: guidance scales; None takes the model's own.
-        guidance_floor, eta: as there.
-        seed: with the names of a pair it decides the noise of its picture, whatever else is drawn.
-    """
-
-    steps: int | None = None
-    scheduler: str | None = None
-    guidance: str = "pose_first"
-    pose_scale: float | None = None
-    appearance_scale: float | None = None
-    guidance_floor: float | None = 3.0
-    eta: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}")
-
-
 def pair_seed(seed: int, source: str, target: str) -> int:
     """The seed of one picture's generator."""
     digest = hashlib.sha256(f"{seed}\n{source}\n{target}".encode()).digest()
@@ -93,13 +66,14 @@ class ModelPainter:
         settings: how it draws.
 
     Raises:
-        ValueError: for a scheduler that does not exist.
+        ValueError: for a scheduler that does not exist, or other impossible settings.
     """
 
     synthetic = True
 
     def __init__(self, pipeline: PoseTransferPipeline, settings: DrawSettings | None = None) -> None:
         self.pipeline, self._settings = pipeline, settings or DrawSettings()
+        self._settings.check()
         if self._settings.scheduler is not None:
             pipeline.set_scheduler(self._settings.scheduler)
         pipeline.set_progress_bar_config(disable=True)
@@ -107,17 +81,11 @@ class ModelPainter:
         self._codes: OrderedDict[tuple[str, Size], AppearanceCode] = OrderedDict()
 
     def settings(self) -> dict[str, Any]:
-        how = self._settings
-        used = self.pipeline.sampling.filled(how.steps, how.pose_scale, how.appearance_scale)
         return {
             "painter": "model",
             "weights": _fingerprint(self.pipeline.vae, self.pipeline.appearance_encoder, self.pipeline.unet),
             "dtype": str(self.pipeline.unet.dtype).removeprefix("torch."),
-            "scheduler": type(self.pipeline.scheduler).__name__,
-            **{key: value for key, value in asdict(how).items() if key != "scheduler"},
-            "steps": used.num_inference_steps,
-            "pose_scale": used.pose_guidance_scale,
-            "appearance_scale": used.appearance_guidance_scale,
+            **self._settings.resolved(self.pipeline),
         }
 
     def __call__(self, pairs: Sequence[tuple[View, View]], size: Size, frame: FrameMode) -> list[Image.Image]:
@@ -129,12 +97,7 @@ class ModelPainter:
             height=size[0],
             width=size[1],
             frame=frame,
-            num_inference_steps=how.steps,
-            guidance=how.guidance,
-            pose_guidance_scale=how.pose_scale,
-            appearance_guidance_scale=how.appearance_scale,
-            guidance_floor=how.guidance_floor,
-            eta=how.eta,
+            **how.arguments(),
             batch_size=len(pairs),
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         ).images

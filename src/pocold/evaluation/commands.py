@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from tyro.conf import Positional
+from tyro.conf import OmitArgPrefixes, Positional
+
+from pocold.draw_settings import DrawSettings
 
 if TYPE_CHECKING:
-    from pocold.evaluation.baselines import DrawSettings, Painter
+    from pocold.evaluation.baselines import Painter
     from pocold.evaluation.protocols import Size
 
 ProtocolName = Literal["ours", "pocold", "pidm", "cfld", "pcdms"]
@@ -23,18 +25,11 @@ def evaluate(
     model: Positional[Path],
     data: Positional[Path],
     out: Path,
+    how: OmitArgPrefixes[DrawSettings],
     protocol: ProtocolName = "ours",
     baseline: Literal["copy", "warp", "autoencoder"] | None = None,
     limit: int | None = None,
     size: str | None = None,
-    steps: int | None = None,
-    scheduler: Literal["ddim", "pndm", "dpm++", "dpm++-karras", "unipc"] | None = None,
-    guidance: str = "pose_first",
-    pose_scale: float | None = None,
-    appearance_scale: float | None = None,
-    guidance_floor: float | None = 3.0,
-    eta: float = 0.0,
-    seed: int = 0,
     batch_size: int = 4,
     split: Literal["train", "test"] = "test",
     layout: LayoutName = "auto",
@@ -68,14 +63,6 @@ def evaluate(
             autoencoder.
         limit: At most this many pairs, evenly spread over the split; the report says so.
         size: HEIGHTxWIDTH: for ours to draw and compare at, for published protocols to compare at.
-        steps: Denoising steps; the model's own number if not given.
-        scheduler: Sampler; the model's own if not given.
-        guidance: Formula: conditional, pose_only, pose_first, appearance_first, independent or joint.
-        pose_scale: Guidance scale of the pose; the model's own if not given.
-        appearance_scale: Guidance scale of the appearance; likewise.
-        guidance_floor: Scales decay with the noise down to this; None keeps them constant.
-        eta: 0 is deterministic DDIM, 1 is DDPM.
-        seed: Decides, with the names of its pair, the noise of each picture.
         batch_size: Pictures drawn at once.
         split: Which pairs.
         layout: What the data set is; auto looks.
@@ -99,7 +86,6 @@ def evaluate(
     """
     from pocold.data.opening import open_data
     from pocold.data.pictures import Maps
-    from pocold.evaluation.baselines import DrawSettings
     from pocold.evaluation.evaluate import EvaluationConfig
     from pocold.evaluation.evaluate import evaluate as run
     from pocold.evaluation.measuring import WeightFiles
@@ -110,10 +96,7 @@ def evaluate(
     patterns = [Maps(pattern, channels) for pattern in maps]
     opened = open_data(data, split, layout, None, on_error, patterns, pictures, lmdb_key)
     asked = None if size is None else parse_size(size)
-    settings = DrawSettings(
-        steps, scheduler, guidance, pose_scale, appearance_scale, guidance_floor, eta, seed
-    )  # fmt: skip
-    painter = _painter(model, baseline, settings, asked, str(Processes().device(device)))
+    painter = _painter(model, baseline, how, asked, str(Processes().device(device)))
     finder = None
     if estimator is not None or poses == "estimated":
         from pocold.evaluation.estimated import EstimatedPoses, LabelFinder
@@ -145,9 +128,7 @@ def evaluate(
         print(f"{out}: report.json, report.md, sheet.png")
 
 
-def _painter(
-    model: Path, baseline: str | None, settings: "DrawSettings", asked: "Size | None", device: str
-) -> "Painter":
+def _painter(model: Path, baseline: str | None, how: DrawSettings, asked: "Size | None", device: str) -> "Painter":
     """Who draws; ValueError if the model cannot be loaded."""
     import torch
 
@@ -165,7 +146,7 @@ def _painter(
     if baseline == "warp":
         return WarpSource(size)
     assert pipeline is not None
-    return RoundTrip(pipeline.vae, size) if baseline == "autoencoder" else ModelPainter(pipeline, settings)
+    return RoundTrip(pipeline.vae, size) if baseline == "autoencoder" else ModelPainter(pipeline, how)
 
 
 def compare(reports: Positional[tuple[Path, ...]], out: Path | None = None) -> None:
