@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from pocold import AppearanceCode, DensePose, PoseTransferPipeline
 from pocold.images import from_uint8
-from pocold.surface import HIDDEN, surface_correspondence, warp_by_surface
+from pocold.surface import HIDDEN, fill_holes, surface_correspondence, warp_by_surface
 
 SIZE = (64, 48)
 OPTIONS = {"num_inference_steps": 2, "output_type": "np"}
@@ -66,8 +66,13 @@ def test_the_code_warps_the_photograph(hinted):
     body = torch.from_numpy(figure(6).labels > 0)
     assert torch.equal(warped[:, body], pixels().roll(6, -1)[:, body])
     behind = torch.from_numpy((figure().labels > 0) & (figure(6).labels == 0))
-    assert (warped[:, behind] == 0).all()
-    assert torch.equal(visible == 0, behind)
+    assert torch.equal(visible == 0, behind)  # a hole, filled with what is around it
+    index, _ = surface_correspondence(
+        *(torch.from_numpy(v) for pose in (figure(6), figure()) for v in (pose.labels, pose.uv))
+    )
+    holes = warp_by_surface(pixels(), index)
+    assert (holes[:, behind] == 0).all()
+    assert torch.equal(warped, fill_holes(holes, index >= 0, torch.from_numpy(figure(6).labels)))
 
 
 def test_the_hint_changes_the_picture_and_only_through_appearance(hinted):
@@ -119,12 +124,13 @@ def test_parts_show_nothing_else(hinted):
     assert set(code.surface[0].layers[0][1][0].labels.unique().tolist()) == {2, HIDDEN}
     warped, visible = warp(code.surface[0], figure())
     torso = torch.from_numpy(figure().labels == 2)
-    assert torch.equal(warped, pixels() * torso)
+    labels = torch.from_numpy(figure().labels)
     assert torch.equal(visible > 0, torso)
+    assert torch.equal(warped, fill_holes(pixels() * torso, torso, labels))  # the torso's colours all over
     legs = hinted.encode_appearance(photo(1), source_pose=figure(), parts="legs")
     outfit = AppearanceCode.union([code, legs])
-    expected = torch.where(torso, pixels(), pixels(1) * torch.from_numpy(figure().labels == 9))
-    assert torch.equal(warp(outfit.surface[0], figure())[0], expected)
+    shown = torch.where(torso, pixels(), pixels(1) * (labels == 9))
+    assert torch.equal(warp(outfit.surface[0], figure())[0], fill_holes(shown, torso | (labels == 9), labels))
 
 
 def test_blended_codes_blend_the_warped_pictures(hinted):

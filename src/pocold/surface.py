@@ -98,8 +98,8 @@ class Surface:
             uv: ``(2, H, W)``.
 
         Returns:
-            float32 ``(3, H, W)`` in [-1, 1], 0 where no photograph shows anything, and float32 ``(H, W)`` in [0, 1],
-            the share of the layers that show the very point.
+            float32 ``(3, H, W)`` in [-1, 1], holes filled (:func:`fill_holes`), and float32 ``(H, W)`` in [0, 1], the
+            share of the layers that show the very point.
         """
         height, width = labels.shape
         picture, visible, found = torch.zeros(3, height, width), torch.zeros(height, width), torch.zeros(height, width)
@@ -111,7 +111,7 @@ class Surface:
             visible += weight * seen
             found += shown
         whole = found.masked_fill(found == 0, 1)
-        return picture / whole, visible / whole
+        return fill_holes(picture / whole, found > 0, labels), visible / whole
 
 
 def surface_correspondence(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pocold.densepose import MIRRORED_LABEL, NUM_LABELS, DensePose, require_uv
 from pocold.images import Frame, FrameMode, to_tensor
-from pocold.surface import surface_correspondence, warp_by_surface
+from pocold.surface import fill_holes, surface_correspondence, warp_by_surface
 
 
 class Sample(TypedDict):
@@ -242,7 +242,7 @@ def surface_keys(
         index, keys["visible"] = surface_correspondence(
             sample["target_pose"], target_uv, sample["source_pose"], source_uv
         )
-        keys["warped"] = warp_by_surface(sample["source"], index)
+        keys["warped"] = fill_holes(warp_by_surface(sample["source"], index), index >= 0, sample["target_pose"])
     return keys
 
 
