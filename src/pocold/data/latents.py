@@ -23,7 +23,7 @@ from torch.utils.data import Dataset, default_collate
 from pocold.data.skipping import MissingSplitError, check_split
 from pocold.files import atomic_folder, read_json
 
-FORMAT = 1
+FORMAT = 2  # 1 had hints whose holes were grey
 INDEX = "latents.json"
 _DTYPES = {"f16": np.float16, "u8": np.uint8, "i32": np.int32}
 PER_PICTURE = ("moments.f16", "labels.u8", "uv.f16")
