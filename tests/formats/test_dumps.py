@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from dump_fixtures import CSE, FORMS, detectron2, entry, someone, write, write_street
 from PIL import Image
 
+from dump_fixtures import CSE, FORMS, detectron2, entry, someone, write, write_street
 from pocold.densepose import DensePose
 from pocold.formats.dumps import Detection, quantised, read_dump, write_dump
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from dump_fixtures import detectron2, entry, someone, write, write_street
 from PIL import Image
 
+from dump_fixtures import detectron2, entry, someone, write, write_street
 from pocold.cli import main
 from pocold.densepose import DensePose
 from pocold.formats.reading import read_pose

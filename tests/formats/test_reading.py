@@ -4,9 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
-from dump_fixtures import detectron2, entry, someone, write, write_street
 from PIL import Image
 
+from dump_fixtures import detectron2, entry, someone, write, write_street
 from pocold.densepose import DensePose
 from pocold.formats.colours import ColourMapWarning, paint
 from pocold.formats.reading import is_dump, load_pose, read_people, read_pose

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from dump_fixtures import FORMS, detectron2, someone, write, write_street
 
+from dump_fixtures import FORMS, detectron2, someone, write, write_street
 from pocold.formats.unpickling import Record, load_pickle
 
 
