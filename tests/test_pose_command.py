@@ -46,8 +46,11 @@ def test_the_map_of_a_photograph(photo, folder, tmp_path):
     np.testing.assert_allclose(found.uv, expected.uv, atol=0.5 / 255 + 1e-6)
 
 
-def test_a_picture_that_is_no_map_is_taken_for_a_photograph(photo, bundled, tmp_path):
+def test_a_picture_that_is_no_map_is_taken_for_a_photograph(photo, bundled, tmp_path, capsys):
     main(["pose", str(photo), "-o", str(tmp_path / "pose.npz"), "--show", str(tmp_path / "look.png")])
+    warning = capsys.readouterr().err
+    assert warning.startswith(f"pocold: warning: taken for a photograph, its map estimated; if it is a map: {photo}")
+    assert warning.count("\n") == 1
     assert (tmp_path / "pose.npz").is_file()
     shown = np.asarray(Image.open(tmp_path / "look.png")).astype(int)
     assert shown.shape == (128, 96, 3)

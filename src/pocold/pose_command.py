@@ -3,6 +3,7 @@
 Heavy imports stay inside, so that ``--help`` needs no torch.
 """
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -153,7 +154,9 @@ def _map_or_photograph(path: Path) -> "tuple[DensePose, Image.Image | None]":
     try:
         return read_pose(path), None
     except ValueError as error:
-        return _estimate(path, None, str(error))
+        found = _estimate(path, None, str(error))
+        print(f"pocold: warning: taken for a photograph, its map estimated; if it is a map: {error}", file=sys.stderr)
+        return found
 
 
 def _estimate(path: Path, estimator: Path | None, no_map: str | None = None) -> "tuple[DensePose, Image.Image]":

@@ -5,9 +5,11 @@ import pytest
 from PIL import Image
 
 from dump_fixtures import detectron2, entry, someone, write, write_street
+from estimators import constant_estimator
 from pocold.cli import main
 from pocold.densepose import DensePose
 from pocold.formats.reading import read_pose
+from pocold.models import densepose_estimator
 from pocold.people.poses import POSES
 from pocold.people.posing import draw_densepose
 
@@ -84,13 +86,17 @@ def test_show_draws_the_map_over_the_photo(folder):
     assert not (folder / "pose.png").exists()
 
 
-def test_colours_over_a_photo(folder, capsys):
+def test_colours_over_a_photo(folder, capsys, monkeypatch):
+    constant_estimator(0).save_pretrained("blind/densepose_estimator")
+    monkeypatch.setattr(densepose_estimator, "BUNDLED", folder / "blind")
     labels, photo = DensePose.read("map.png").labels, np.asarray(Image.open("photo.png"))
     pose("map.png", "-o", "colours.png", "--write-as", "parula")
     blended = 0.3 * photo + 0.7 * np.asarray(Image.open("colours.png"))
     picture = np.where((labels > 0)[..., None], blended, photo).astype(np.uint8)
     Image.fromarray(picture).save("blend.png")
-    assert "--read-as parula or viridis" in failing(capsys, "blend.png", "-o", "x.png")
+    error = failing(capsys, "blend.png", "-o", "x.png")
+    assert "--read-as parula or viridis" in error
+    assert "no person was found" in error
     pose("blend.png", "--read-as", "parula", "--photo", "photo.png", "-o", "back.png")
     assert "in a test all of the body came out right" in capsys.readouterr().err
     assert (DensePose.read("back.png").labels == labels).mean() > 0.999
