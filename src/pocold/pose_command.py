@@ -86,7 +86,7 @@ def pose(
         if estimator is not None:
             _refuse(map_options, f"is for files that hold a map; with --estimator {name} is a photograph")
             drawn, photograph = _estimate(Path(name), estimator)
-        elif any(map_options.values()) or not _is_picture(Path(name)):
+        elif any(map_options.values()):
             asked = None if size is None else parse_size(size)
             drawn = read_pose(name, read_as, person=person, picture=picture, photo=photograph, size=asked)
         else:
@@ -148,12 +148,14 @@ def _is_picture(path: Path) -> bool:
 
 
 def _map_or_photograph(path: Path) -> "tuple[DensePose, Image.Image | None]":
-    """The map that a picture holds, or else shows; and the picture, if it is a photograph."""
+    """The map that a file holds, or else shows; and the picture, if it is a photograph."""
     from pocold.formats.reading import read_pose
 
     try:
         return read_pose(path), None
     except ValueError as error:
+        if not _is_picture(path):
+            raise
         found = _estimate(path, None, str(error))
         print(f"pocold: warning: taken for a photograph, its map estimated; if it is a map: {error}", file=sys.stderr)
         return found
