@@ -54,7 +54,8 @@ def pair_seed(seed: int, source: str, target: str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _fingerprint(*modules: torch.nn.Module) -> str:
+def fingerprint(*modules: torch.nn.Module) -> str:
+    """A short name for weights, for reports."""
     return hashlib.sha256(weights_fingerprint(*modules).numpy().tobytes()).hexdigest()[:16]
 
 
@@ -83,7 +84,7 @@ class ModelPainter:
     def settings(self) -> dict[str, Any]:
         return {
             "painter": "model",
-            "weights": _fingerprint(self.pipeline.vae, self.pipeline.appearance_encoder, self.pipeline.unet),
+            "weights": fingerprint(self.pipeline.vae, self.pipeline.appearance_encoder, self.pipeline.unet),
             "dtype": str(self.pipeline.unet.dtype).removeprefix("torch."),
             **self._settings.resolved(self.pipeline),
         }
@@ -186,7 +187,7 @@ class RoundTrip:
         self.vae, self.size = vae, size
 
     def settings(self) -> dict[str, Any]:
-        return {"painter": "autoencoder", "weights": _fingerprint(self.vae)}
+        return {"painter": "autoencoder", "weights": fingerprint(self.vae)}
 
     @torch.no_grad()
     def __call__(self, pairs: Sequence[tuple[View, View]], size: Size, frame: FrameMode) -> list[Image.Image]:

@@ -1,6 +1,5 @@
 """What a user without DensePose maps gets: the same pictures, drawn from maps found in the photographs."""
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,9 +12,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from pocold.checkpoints import weights_fingerprint
 from pocold.data.pairs import View
-from pocold.evaluation.baselines import Painter, Size
+from pocold.evaluation.baselines import Painter, Size, fingerprint
 from pocold.images import FrameMode
 from pocold.models.densepose_estimator import DensePoseEstimator, estimate_densepose
 
@@ -42,12 +40,8 @@ class EstimatedPoses:
         self._seen = lru_cache(_VIEWS_KEPT)(self._estimated)
 
     def settings(self) -> dict[str, Any]:
-        weights = weights_fingerprint(self.estimator).numpy().tobytes()
-        return {
-            **self.painter.settings(),
-            "poses": "estimated, source and target",
-            "estimator": hashlib.sha256(weights).hexdigest()[:16],
-        }
+        own = {"poses": "estimated, source and target", "estimator": fingerprint(self.estimator)}
+        return {**self.painter.settings(), **own}
 
     def __call__(self, pairs: Sequence[tuple[View, View]], size: Size, frame: FrameMode) -> list[Image.Image]:
         return self.painter([(self._seen(source), self._seen(target)) for source, target in pairs], size, frame)
