@@ -13,7 +13,7 @@ from PIL import Image
 from official_checkpoint import write_official_checkpoint
 from pocold import DensePose, PoseTransferPipeline
 from pocold.cli import main
-from pocold.images import read_png_metadata
+from pocold.imaging.metadata import read_png_metadata
 
 ROOT = Path(__file__).parent.parent
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg
 
+from pocold.apps.commands import edit, encode, mix, show, transfer
+from pocold.apps.pose import pose
 from pocold.data.commands import check, shards, synth
-from pocold.drawing.commands import edit, encode, mix, show, transfer
 from pocold.evaluation.commands import compare, evaluate
-from pocold.pose_command import pose
 from pocold.training.commands import CONFIGURED, latents, run_configured
 
 
@@ -24,7 +24,7 @@ def demo(output: Path = Path("out/demo.png"), steps: int | None = None, seed: in
         steps: Denoising steps; the model's own number if not given.
         seed: Seed of the first picture; the next ones count up.
     """
-    from pocold.demo import run_demo
+    from pocold.apps.demo import run_demo
 
     drawn = run_demo(output, steps, seed)
     print(f"{drawn.sheet} ({drawn.notice})")
@@ -45,7 +45,7 @@ def convert(
         output: Model folder to write.
         precision: Of the weights that are written.
     """
-    from pocold.convert import convert_pipeline
+    from pocold.conversion.official import convert_pipeline
     from pocold.devices import PRECISIONS
 
     convert_pipeline(checkpoint, vae, PRECISIONS[precision]).save_pretrained(output)
@@ -60,7 +60,7 @@ def export_estimator(estimator: Positional[Path], output: Annotated[Path, arg(al
         estimator: Folder of the estimator.
         output: File to write, such as estimator.onnx.
     """
-    from pocold.export import export_estimator as export
+    from pocold.conversion.onnx import export_estimator as export
 
     export(estimator, output)
     print(output)

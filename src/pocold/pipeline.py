@@ -14,21 +14,22 @@ from diffusers import DiffusionPipeline
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from torch import Tensor
 
-from pocold import images, inputs
+from pocold import _pipeline_inputs as inputs
 from pocold.appearance import AppearanceCode
 from pocold.checkpoints import BUNDLED, load_component, weights_fingerprint
-from pocold.densepose import PoseInput, encode_pose
-from pocold.editing import EditedImage
-from pocold.files import atomic_folder, read_json
-from pocold.guidance import WITH_APPEARANCE, decaying, guidance_formula
-from pocold.images import Frame, FrameMode, ImageInput, MaskInput, OutputType
+from pocold.densepose.maps import PoseInput, encode_pose
+from pocold.diffusion.editing import EditedImage
+from pocold.diffusion.guidance import WITH_APPEARANCE, decaying, guidance_formula
+from pocold.diffusion.sampling import Generator, SamplingDefaults, denoise
+from pocold.diffusion.schedulers import load_scheduler, make_scheduler
+from pocold.imaging import images
+from pocold.imaging.files import atomic_folder, read_json
+from pocold.imaging.images import Frame, FrameMode, ImageInput, MaskInput, OutputType
 from pocold.models import autoencoder
 from pocold.models.appearance_encoder import AppearanceEncoder
 from pocold.models.densepose_estimator import DensePoseEstimator, load_estimator
 from pocold.models.presets import build_models
 from pocold.models.unet import UNet
-from pocold.sampling import Generator, SamplingDefaults, denoise
-from pocold.schedulers import load_scheduler, make_scheduler
 
 _HINT, _ENCODING = "the model's surface hint", "the model's pose encoding 'iuv'"
 StepCallback = Callable[["PoseTransferPipeline", int, int, dict[str, Tensor]], dict[str, Tensor] | None]
@@ -43,8 +44,8 @@ class PoseTransferPipeline(DiffusionPipeline):
         unet: the denoiser.
         scheduler: any diffusers scheduler; see :meth:`set_scheduler` for those with names.
         densepose_estimator: finds the map of a photograph that comes without one; None asks for maps.
-        sampling: fields of :class:`pocold.sampling.SamplingDefaults`: how the model draws unless told otherwise. It
-            is written to ``model_index.json``. None, or what is not named, is as published.
+        sampling: fields of :class:`pocold.diffusion.sampling.SamplingDefaults`: how the model draws unless told
+            otherwise. It is written to ``model_index.json``. None, or what is not named, is as published.
 
     Raises:
         ValueError: if the components do not fit together, or ``sampling`` cannot be used.
@@ -166,7 +167,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         """Change how the model draws unless told otherwise; it is saved with the pipeline.
 
         Args:
-            **values: fields of :class:`pocold.sampling.SamplingDefaults`; the others are as published.
+            **values: fields of :class:`pocold.diffusion.sampling.SamplingDefaults`; the others are as published.
 
         Raises:
             ValueError: for unknown fields or impossible values.
@@ -210,7 +211,7 @@ class PoseTransferPipeline(DiffusionPipeline):
                 models that take a surface hint. Without any the pipeline's estimator finds them, if it has one.
             parts: body parts (names or labels) to extract from, all others are left out.
             height, width: size the photographs are framed to; by default the model's, or their own.
-            frame: how; see :class:`pocold.images.Frame`.
+            frame: how; see :class:`pocold.imaging.images.Frame`.
             generator: draw the latent from the autoencoder's distribution, as published; None takes its mean, which
                 makes the code repeatable.
 
@@ -312,9 +313,9 @@ class PoseTransferPipeline(DiffusionPipeline):
             image: a picture to edit, with ``mask``: bool or 0/255, True where it is generated, of the picture's size.
             height, width: of the result, multiples of the autoencoder's factor; by default the model's size, or the
                 first pose's. Photographs, poses and the edited picture are framed to it.
-            frame: how; see :class:`pocold.images.Frame`.
+            frame: how; see :class:`pocold.imaging.images.Frame`.
             num_inference_steps: denoising steps; None takes the model's own (:attr:`sampling`).
-            guidance: formula by name; see ``pocold.guidance``.
+            guidance: formula by name; see ``pocold.diffusion.guidance``.
             pose_guidance_scale, appearance_guidance_scale: w_p and w_s; None likewise.
             guidance_floor: scales decay with the noise, down to this (or to the scale itself where that is lower); None
                 keeps them constant.

@@ -15,8 +15,9 @@ from pocold.data.market1501 import MarketPairs
 from pocold.data.market1501 import person_of as market_person
 from pocold.data.opening import detect_layout, open_data, open_splits
 from pocold.data.pairs import PairedTransform, collate
-from pocold.data.pictures import Maps, open_lmdb
-from pocold.densepose import NUM_LABELS
+from pocold.data.pictures import open_lmdb
+from pocold.densepose.beside import Maps
+from pocold.densepose.labels import NUM_LABELS
 
 
 def named(dataset) -> set[tuple[str, str]]:
