@@ -1,5 +1,6 @@
 """The ``pocold`` command. Heavy imports stay inside the command functions, so that ``--help`` needs no torch."""
 
+import io
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -105,6 +106,10 @@ def _show_warning(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``pocold``; a user's mistake ends in one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # redirected on Windows it is cp1252, and an arrow in a table would end the command after all its work
+            stream.reconfigure(errors="replace")
     # put back at the end: tests, and whoever else calls this, have their own
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning

@@ -98,3 +98,27 @@ def test_an_estimator_that_finds_nobody(photo, tmp_path, capsys):
     assert f"{photo}: no person was found" in failure(
         [photo, "--estimator", tmp_path / "blind", "-o", tmp_path / "pose.png"], capsys
     )
+
+
+def test_inputs_and_foreign_files_are_not_replaced(photo, folder, tmp_path, capsys):
+    before = photo.read_bytes()
+    assert "is an input of this command" in failure([photo, "--estimator", folder, "-o", photo], capsys)
+    foreign = tmp_path / "foreign.png"
+    foreign.write_bytes(before)
+    assert "was not written by this command" in failure(["walk:side", "-o", foreign], capsys)
+    assert "was not written by this command" in failure(["walk:side", "--show", foreign], capsys)
+    assert photo.read_bytes() == foreign.read_bytes() == before
+    main(["pose", "walk:side", "-o", str(foreign), "--overwrite"])
+    assert DensePose.read(foreign).size == (256, 176)
+
+
+def test_its_own_files_are_replaced(tmp_path):
+    for pose in ("walk:side", "hips:back"):
+        main(["pose", pose, "-o", str(tmp_path / "pose.png"), "--show", str(tmp_path / "look.png")])
+    assert 1 in DensePose.read(tmp_path / "pose.png").visible_parts
+
+
+def test_output_and_show_are_two_files(tmp_path, capsys):
+    same = tmp_path / "same.png"
+    assert "would both write" in failure(["walk:side", "-o", same, "--show", same], capsys)
+    assert not same.exists()

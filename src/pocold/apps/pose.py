@@ -4,7 +4,7 @@ Heavy imports stay inside, so that ``--help`` needs no torch.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -31,6 +31,7 @@ def pose(
     read_as: _Layout = "auto",
     write_as: _Layout = "auto",
     estimator: Path | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write a DensePose map: of a named pose, NAME[:VIEW[:CROP]], such as walk:side, hips:back or wave:30:upper; of a
     file in any format, a detectron2 dump included; or of the person in a photograph.
@@ -53,6 +54,7 @@ def pose(
         write_as: What the channels of a written .png hold.
         estimator: Folder of the network that finds maps in photographs; the bundled one if not given. With it the file
             is a photograph, whatever it looks like.
+        overwrite: Replace an existing file even if it is an input, or is nothing that this command writes.
     """
     if sheet is not None:
         from pocold.people.sheets import write_pose_sheet
@@ -98,6 +100,7 @@ def pose(
         raise ValueError("expected a file to write, such as -o pose.png")
     if output is not None:
         check_writable(output, write_as)
+    _check_outputs(output, show, [Path(name), like, photo, estimator], overwrite)
     if photograph is not None and photograph.size[::-1] != drawn.size:
         (height, width), (wide, high) = drawn.size, photograph.size
         raise ValueError(
@@ -183,14 +186,33 @@ def names_a_file(name: str) -> bool:
     return Path(name).suffix.lower() in ENDINGS or Path(name).is_file()
 
 
+def _check_outputs(output: Path | None, show: Path | None, inputs: Sequence[Path | None], overwrite: bool) -> None:
+    """Raise a ValueError if the map or the picture of it would replace an input, what is no map, or each other."""
+    from pocold.apps.drawing.results import check_replaceable, is_drawn
+    from pocold.densepose.formats.reading import read_pose
+
+    if output is not None and show is not None and output.absolute() == show.absolute():
+        raise ValueError(f"--output and --show would both write {output}; choose another name for one")
+
+    def is_map(path: Path) -> bool:
+        try:
+            read_pose(path)
+        except ValueError:
+            return False
+        return True
+
+    given = [path for path in inputs if path is not None]
+    for path, is_ours in ((output, is_map), (show, is_drawn)):
+        if path is not None:
+            check_replaceable([path], given, overwrite, is_ours)
+
+
 def _show(pose: "DensePose", photo: "Image.Image | None", path: Path) -> None:
-    from pocold.imaging.files import atomic_write
+    from pocold.imaging.metadata import write_png
 
     if path.suffix.lower() != ".png":
         raise ValueError(f"--show: expected a file name ending in .png, got {path.name}")
-    drawn = pose.to_image() if photo is None else pose.over(photo)
-    with atomic_write(path) as temporary:
-        drawn.save(temporary, format="PNG")
+    write_png(pose.to_image() if photo is None else pose.over(photo), path, {"command": "pose"})
 
 
 def _convert_all(dump: Path, folder: Path, photos: Path | None, person: int) -> None:

@@ -165,7 +165,11 @@ def list_photos(folder: Path) -> list[Path]:
     """All picture files below a folder, sorted; hidden files are left out."""
     found = []
     for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        # a link to a folder above would be walked for ever, and count its people once more each time
+        above = {os.path.realpath(parent)} | {os.path.realpath(up) for up in Path(parent).parents}
+        folders[:] = [
+            name for name in folders if not name.startswith(".") and os.path.realpath(Path(parent, name)) not in above
+        ]
         found += [Path(parent, f) for f in files if Path(f).suffix.lower() in PHOTO_ENDINGS and not f.startswith(".")]
     return sorted(found)
 

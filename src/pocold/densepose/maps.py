@@ -25,6 +25,7 @@ POSE_CHANNELS: dict[str, int] = {"labels": NUM_LABELS, "iuv": NUM_LABELS + 2}
 
 # Of an RGB file, red first: I the label, U and V the coordinates.
 ChannelOrder = Literal["auto", "iuv", "ivu", "vui", "uvi"]
+MAX_OVERSHOOT = 0.05  # by which U, V of a file may lie outside [0, 1]; more is another unit or another quantity
 CHANNEL_ORDER_KEY = "pocold:channels"  # text chunk of the PNG files that this module writes
 
 
@@ -139,7 +140,7 @@ class DensePose:
             channels = _detect_channel_order(values, written_order)
         label, *uv = (values[..., channels.index(name)] for name in "iuv")
         scale = 1 if values.dtype.kind == "f" else 255
-        return cls(label, np.stack(uv).astype(np.float32) / scale)
+        return cls(label, without_overshoot(np.stack(uv).astype(np.float32) / scale))
 
     @classmethod
     def load(cls, pose: "PoseInput", name: str = "pose") -> "DensePose":
@@ -334,6 +335,12 @@ def encode_pose(labels: Tensor, uv: Tensor | None, size: tuple[int, int], dtype:
         return encoded
     body = 1 - encoded[:, :1]
     return torch.cat([encoded, resize_labels(uv, size).to(dtype) * body], dim=1)
+
+
+def without_overshoot(uv: np.ndarray) -> np.ndarray:
+    """U and V of a network that overshoots [0, 1] by a little, clipped to it; others, which are an error, as they are."""
+    little = uv.dtype.kind == "f" and uv.size and uv.min() >= -MAX_OVERSHOOT and uv.max() <= 1 + MAX_OVERSHOOT
+    return uv.clip(0, 1) if little else uv
 
 
 def require_uv(uv: np.ndarray | None, name: str, purpose: str) -> np.ndarray:

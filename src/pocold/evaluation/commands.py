@@ -160,7 +160,11 @@ def compare(reports: Positional[tuple[Path, ...]], out: Path | None = None) -> N
     from pocold.evaluation.report import read_report
     from pocold.imaging.files import atomic_write
 
-    table, warnings = table_of({str(path): read_report(path) for path in reports})
+    named = {}
+    for path in reports:
+        again = sum(other == path for other in reports[: len(named)])  # one report twice is two columns, not one
+        named[f"{path} ({again + 1})" if again else str(path)] = read_report(path)
+    table, warnings = table_of(named)
     print(table, end="")
     for warning in warnings:
         print(f"pocold: warning: {warning}", file=sys.stderr)

@@ -28,16 +28,25 @@ PICTURE_ERRORS = (
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if the block ends well, remove it otherwise.
 
-    The temporary name ends like ``path`` does, because writers choose the format by it.
+    The temporary name ends like ``path`` does, because writers choose the format by it. A link stays a link: what it
+    points to is written. What is no regular file (a pipe, a device such as ``/dev/stdout``) is never replaced: the
+    finished content is copied into it.
 
     Raises:
         ValueError: if the folder of ``path`` does not exist, or ``path`` is a folder.
     """
-    path = Path(path)
+    path = _through_links(path)
     if path.is_dir():
         raise ValueError(f"expected a file name to write to, got the folder {path}")
     if not path.parent.is_dir():
         raise ValueError(f"cannot write {path}: the folder {path.parent} does not exist; create it first")
+    if path.exists() and not path.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder, f"content{path.suffix}")
+            yield temporary
+            with temporary.open("rb") as content, path.open("wb") as device:
+                shutil.copyfileobj(content, device)
+        return
     temporary = path.with_name(f".{path.stem[:100]}.{secrets.token_hex(6)}{path.suffix}")
     try:
         # created like any other file of this user, unlike those of mkstemp, which nobody else may read
@@ -54,12 +63,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; put it in place of ``path`` if the block ends well.
 
-    A folder that stood there before is replaced only then, as a whole.
+    A folder that stood there before is replaced only then, as a whole. A link to a folder stays a link.
 
     Raises:
         ValueError: if the folder above ``path`` does not exist, or ``path`` is a file.
     """
-    path = Path(path)
+    path = _through_links(path)
     if path.exists() and not path.is_dir():
         raise ValueError(f"expected a folder to write to, got the file {path}")
     if not path.absolute().parent.is_dir():
@@ -80,6 +89,21 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _through_links(path: str | os.PathLike[str]) -> Path:
+    """What a link points to, whether it exists or not; any other path as it is.
+
+    Raises:
+        ValueError: for links in a circle.
+    """
+    path = Path(path)
+    if not path.is_symlink():
+        return path
+    try:
+        return path.resolve(strict=path.exists())
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"cannot write {path}: it is a link that leads nowhere: {error}") from None
 
 
 def _usual_permissions(folder: Path) -> None:

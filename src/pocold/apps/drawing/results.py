@@ -5,7 +5,7 @@ import json
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -54,25 +54,39 @@ def picture_paths(output: Path, labels: Sequence[str], num_images: int) -> list[
     return [output.with_stem("-".join([output.stem, name])) if name else output for name in names]
 
 
-def check_replaceable(paths: Iterable[Path], sources: Iterable[Path], overwrite: bool) -> None:
+def check_replaceable(
+    paths: Iterable[Path],
+    sources: Iterable[Path],
+    overwrite: bool,
+    is_ours: Callable[[Path], bool] | None = None,
+) -> None:
     """Refuse to replace what would be missed: an input, or a file that no drawing command wrote.
+
+    What is no regular file, such as a pipe or a device, is never replaced but written into, and so passes.
+
+    Args:
+        paths: what will be written.
+        sources: what is read.
+        overwrite: whether all may be replaced.
+        is_ours: tells the files that may; :func:`is_drawn` if not given.
 
     Raises:
         ValueError: naming the file, unless ``overwrite``.
     """
     read = list(sources)
     for path in paths:
-        if overwrite or not path.exists():
+        if overwrite or not path.exists() or not (path.is_file() or path.is_dir()):
             continue
         if any(source.exists() and path.samefile(source) for source in read):
             raise ValueError(f"{path} is an input of this command; write elsewhere, or replace it with --overwrite")
-        if not _is_ours(path):
+        if not (is_ours or is_drawn)(path):
             raise ValueError(
                 f"{path} exists and was not written by this command; write elsewhere, or replace it with --overwrite"
             )
 
 
-def _is_ours(path: Path) -> bool:
+def is_drawn(path: Path) -> bool:
+    """Whether a drawing command wrote this file: a picture that says so, or an appearance code."""
     try:
         if path.suffix == ".safetensors":
             AppearanceCode.load(path)

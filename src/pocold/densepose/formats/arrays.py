@@ -8,7 +8,7 @@ from typing import IO, Any
 import numpy as np
 
 from pocold.densepose.formats.dumps import quantised
-from pocold.densepose.maps import ChannelOrder, DensePose
+from pocold.densepose.maps import ChannelOrder, DensePose, without_overshoot
 from pocold.imaging.files import MAX_PIXELS, atomic_write
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -50,7 +50,7 @@ def _from_archive(file: IO[bytes], channels: ChannelOrder) -> DensePose:
                 return _load(member)
 
         if "labels" in names:
-            return DensePose(load("labels"), load("uv") if "uv" in names else None)
+            return DensePose(load("labels"), without_overshoot(load("uv")) if "uv" in names else None)
         if len(names) != 1:
             raise ValueError(f"expected the arrays labels and uv, or a single one, got {', '.join(names) or 'none'}")
         return _from_values(load(names[0]), channels)

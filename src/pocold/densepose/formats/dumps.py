@@ -189,6 +189,7 @@ def _decoded(text: Any, shape: Any) -> np.ndarray:
 def _numbers(value: Any, name: str) -> np.ndarray:
     """A tensor, array or list of numbers as numpy array."""
     if isinstance(value, Tensor):
+        value = value.detach()  # a tensor that a network was trained through knows no numpy
         return (value.float() if value.is_floating_point() else value).numpy()
     values = value.values if isinstance(value, Array) else np.asarray(value) if isinstance(value, list) else value
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
