@@ -338,7 +338,7 @@ def encode_pose(labels: Tensor, uv: Tensor | None, size: tuple[int, int], dtype:
 
 
 def without_overshoot(uv: np.ndarray) -> np.ndarray:
-    """U and V of a network that overshoots [0, 1] by a little, clipped to it; others, which are an error, as they are."""
+    """U, V of a network that overshoots [0, 1] by a little, clipped to it; others, which are an error, as they are."""
     little = uv.dtype.kind == "f" and uv.size and uv.min() >= -MAX_OVERSHOOT and uv.max() <= 1 + MAX_OVERSHOOT
     return uv.clip(0, 1) if little else uv
 
