@@ -20,6 +20,7 @@ from pocold.checkpoints import BUNDLED, load_component, weights_fingerprint
 from pocold.densepose.maps import PoseInput, encode_pose
 from pocold.diffusion.editing import EditedImage
 from pocold.diffusion.guidance import WITH_APPEARANCE, decaying, guidance_formula
+from pocold.diffusion.refining import refine as repair
 from pocold.diffusion.sampling import Generator, SamplingDefaults, denoise
 from pocold.diffusion.schedulers import load_scheduler, make_scheduler
 from pocold.imaging import images
@@ -29,9 +30,11 @@ from pocold.models import autoencoder
 from pocold.models.appearance_encoder import AppearanceEncoder
 from pocold.models.densepose_estimator import DensePoseEstimator, load_estimator
 from pocold.models.presets import build_models
+from pocold.models.refiner import Refiner, load_refiner
 from pocold.models.unet import UNet
 
 _HINT, _ENCODING = "the model's surface hint", "the model's pose encoding 'iuv'"
+_REFINER = "the pipeline's refiner (refine=False leaves it out)"
 StepCallback = Callable[["PoseTransferPipeline", int, int, dict[str, Tensor]], dict[str, Tensor] | None]
 
 
@@ -44,6 +47,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         unet: the denoiser.
         scheduler: any diffusers scheduler; see :meth:`set_scheduler` for those with names.
         densepose_estimator: finds the map of a photograph that comes without one; None asks for maps.
+        refiner: repairs the drawn pictures with what the photographs show; None leaves them as they are.
         sampling: fields of :class:`pocold.diffusion.sampling.SamplingDefaults`: how the model draws unless told
             otherwise. It is written to ``model_index.json``. None, or what is not named, is as published.
 
@@ -51,9 +55,9 @@ class PoseTransferPipeline(DiffusionPipeline):
         ValueError: if the components do not fit together, or ``sampling`` cannot be used.
     """
 
-    model_cpu_offload_seq = "appearance_encoder->unet->vae"
+    model_cpu_offload_seq = "appearance_encoder->unet->vae->refiner"
     _callback_tensor_inputs = ("latents",)
-    _optional_components: ClassVar[list[str]] = ["densepose_estimator"]
+    _optional_components: ClassVar[list[str]] = ["densepose_estimator", "refiner"]
     _exclude_from_cpu_offload: ClassVar[list[str]] = ["densepose_estimator"]  # small, and needed before all others
 
     def __init__(
@@ -63,12 +67,13 @@ class PoseTransferPipeline(DiffusionPipeline):
         unet: UNet,
         scheduler: Any,
         densepose_estimator: DensePoseEstimator | None = None,
+        refiner: Refiner | None = None,
         sampling: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
             vae=vae, appearance_encoder=appearance_encoder, unet=unet, scheduler=scheduler,
-            densepose_estimator=densepose_estimator,
+            densepose_estimator=densepose_estimator, refiner=refiner,
         )  # fmt: skip
         self.set_sampling(**(sampling or {}))
         self._interrupt = False
@@ -111,7 +116,7 @@ class PoseTransferPipeline(DiffusionPipeline):
             folder: holds ``model_index.json``.
             dtype: of all networks; None keeps what the files have.
             **components: to use instead of the folder's: ``vae``, ``appearance_encoder``, ``unet``, ``scheduler``,
-                ``densepose_estimator``.
+                ``densepose_estimator``, ``refiner``.
 
         Raises:
             ValueError: if a file is missing, truncated, of another class, or has missing or unknown keys.
@@ -128,6 +133,7 @@ class PoseTransferPipeline(DiffusionPipeline):
             "unet": lambda path: load_component(UNet, path, dtype),
             "scheduler": lambda path: load_scheduler(index.get("scheduler"), path),
             "densepose_estimator": lambda path: load_estimator(path, dtype) if any(index.get(path.name, ())) else None,
+            "refiner": lambda path: load_refiner(path, dtype) if any(index.get(path.name, ())) else None,
         }
         unknown = components.keys() - load.keys()
         if unknown:
@@ -202,29 +208,33 @@ class PoseTransferPipeline(DiffusionPipeline):
         width: int | None = None,
         frame: FrameMode = "pad",
         generator: torch.Generator | None = None,
+        refine: bool = True,
     ) -> AppearanceCode:
         """The appearance code of one person: computed once, used for any number of poses.
 
         Args:
             source: a photograph, or several of one person: their code is that of all their pixels together.
             source_pose: their DensePose maps, of the photographs' sizes; needed for ``parts``, and with U and V by
-                models that take a surface hint. Without any the pipeline's estimator finds them, if it has one.
+                models that take a surface hint or have a refiner. Without any the pipeline's estimator finds them, if
+                it has one.
             parts: body parts (names or labels) to extract from, all others are left out.
             height, width: size the photographs are framed to; by default the model's, or their own.
             frame: how; see :class:`pocold.imaging.images.Frame`.
             generator: draw the latent from the autoencoder's distribution, as published; None takes its mean, which
                 makes the code repeatable.
+            refine: keep what the refiner needs, should the pipeline have one; False asks for no U and V on its behalf.
 
         Raises:
             ValueError: for pictures or maps that cannot be used, or if a map shows none of ``parts``.
         """
+        refined = refine and self.refiner is not None
         photographs = inputs.load_photographs(
             source,
             source_pose,
             lambda own: self._size(height, width, default=self.native_size or own),
             frame,
             labels_for=None if parts is None else "parts",
-            uv_for=_HINT if self.takes_surface_hint else None,
+            uv_for=_HINT if self.takes_surface_hint else _REFINER if refined else None,
             estimator=self.densepose_estimator,
         )
         codes = [self.encode_tensors(picture, labels, parts, generator, uv) for picture, labels, uv in photographs]
@@ -246,7 +256,7 @@ class PoseTransferPipeline(DiffusionPipeline):
             labels: body labels ``(B, H, W)``, needed for ``parts`` and for a surface hint.
             parts: see :meth:`encode_appearance`.
             generator: likewise.
-            uv: U and V ``(B, 2, H, W)`` in [0, 1], needed for a surface hint.
+            uv: U and V ``(B, 2, H, W)`` in [0, 1], needed for a surface hint, and to refine what is drawn of the code.
 
         Returns:
             The codes of B people.
@@ -262,7 +272,7 @@ class PoseTransferPipeline(DiffusionPipeline):
                 labels.to(self._execution_device), [feature.shape[-2:] for feature in features], parts
             )
         code = self.unet.extract_appearance(features, fingerprint=self.fingerprint(), token_masks=masks)
-        if not self.takes_surface_hint:
+        if not self.takes_surface_hint and (self.refiner is None or labels is None or uv is None):
             return code
         if labels is None or uv is None:
             raise ValueError("this model takes a surface hint: it needs labels and uv of the photographs")
@@ -297,6 +307,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         generator: Generator = None,
         latents: Tensor | None = None,
         feather: int | None = 8,
+        refine: bool = True,
         output_type: OutputType = "pil",
         return_dict: bool = True,
         callback_on_step_end: StepCallback | None = None,
@@ -325,6 +336,8 @@ class PoseTransferPipeline(DiffusionPipeline):
             latents: starting noise ``(B, C, h, w)`` instead of random draws.
             feather: with ``image``: after decoding, paste the kept pixels back to the bit, blending over this many
                 pixels inside the mask; None leaves them as the autoencoder renders them.
+            refine: let the refiner, if the pipeline has one, repair the pictures; it sees the source's photographs, so
+                guidance that ignores the source, and latents, are not refined.
             output_type: ``pil``, ``np`` ((B, H, W, 3) in [0, 1]), ``pt`` ((B, 3, H, W) in [0, 1]) or ``latent``.
             return_dict: False returns a tuple.
             callback_on_step_end: called as ``(pipeline, step, timestep, {"latents": ...})``, may return new latents.
@@ -357,11 +370,12 @@ class PoseTransferPipeline(DiffusionPipeline):
         code = None
         # Decay keeps a scale of zero, so what needs no source now needs none at any time step.
         if WITH_APPEARANCE & set(formula(*scales).needed):
-            code = self._code(source, source_pose, len(maps), size, frame)
+            code = self._code(source, source_pose, len(maps), size, frame, refine)
         hinted = code is not None and self.takes_surface_hint
+        refiner = self.refiner if refine and code is not None and output_type != "latent" else None
         sees_uv = self.unet.config.pose_encoding == "iuv"
         frames = [Frame(pose_map.size, size, frame) for pose_map in maps]
-        purpose = _HINT if hinted else _ENCODING if sees_uv else None
+        purpose = _HINT if hinted else _ENCODING if sees_uv else None if refiner is None else _REFINER
         labels, uv = inputs.frame_maps(maps, frames, inputs.numbered("pose", len(maps)), purpose)
         poses = encode_pose(labels, uv if sees_uv else None, latent_size, self.unet.dtype).to(self._execution_device)
 
@@ -406,7 +420,13 @@ class PoseTransferPipeline(DiffusionPipeline):
                     generator=generator[rows] if isinstance(generator, list) else generator,
                     on_step=on_step,
                 )
-                results.append(final if output_type == "latent" else self._decode(final, edited, feather))
+                if output_type != "latent":
+                    final = autoencoder.decode(self.vae, final).float().clamp(-1, 1)
+                if refiner is not None and people is not None and people.surface is not None and uv is not None:
+                    final = repair(refiner, final, people.surface, labels[rows], uv[rows], edited)
+                if output_type != "latent" and edited is not None and feather is not None:
+                    final = edited.paste_back(final, feather)
+                results.append(final)
                 if self._interrupt:
                     break
         output = images.to_output(torch.cat(results), output_type)
@@ -446,6 +466,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         pictures: int,
         size: tuple[int, int],
         frame: FrameMode,
+        refine: bool,
     ) -> AppearanceCode:
         """The code for ``pictures`` pictures."""
         if source is None:
@@ -454,12 +475,19 @@ class PoseTransferPipeline(DiffusionPipeline):
             if any(isinstance(item, AppearanceCode) for item in inputs.listed(source)):
                 raise ValueError("source: several appearance codes are given as one: AppearanceCode.stack([...])")
             height, width = size
-            return self.encode_appearance(source, source_pose=source_pose, height=height, width=width, frame=frame)
+            return self.encode_appearance(
+                source, source_pose=source_pose, height=height, width=width, frame=frame, refine=refine
+            )
         if source_pose is not None:
             raise ValueError("source_pose is the map of a photograph, but source is an appearance code; leave it out")
         source.check_model(self.fingerprint(), self.unet.code_shapes())
         if self.takes_surface_hint and source.surface is None:
             raise ValueError("this model takes a surface hint, but the appearance code holds no surface; encode again")
+        if refine and self.refiner is not None and source.surface is None:
+            raise ValueError(
+                "this pipeline has a refiner, but the appearance code holds no surface; encode again, with maps that "
+                "have U and V, or pass refine=False"
+            )
         if len(source) not in (1, pictures):
             raise ValueError(
                 f"expected the appearance code of 1 person or of one per pose ({pictures}), got {len(source)}"
@@ -470,9 +498,3 @@ class PoseTransferPipeline(DiffusionPipeline):
         assert code is not None  # there is no hint without a source
         assert code.surface is not None  # checked when the code came in
         return inputs.surface_hint(self.vae, code.surface, labels, uv, self._execution_device).to(self.unet.dtype)
-
-    def _decode(self, latents: Tensor, edited: EditedImage | None, feather: int | None) -> Tensor:
-        pictures = autoencoder.decode(self.vae, latents).float().clamp(-1, 1)
-        if edited is None or feather is None:
-            return pictures
-        return edited.paste_back(pictures, feather)

@@ -85,6 +85,7 @@ class ModelPainter:
         return {
             "painter": "model",
             "weights": fingerprint(self.pipeline.vae, self.pipeline.appearance_encoder, self.pipeline.unet),
+            **({} if self.pipeline.refiner is None else {"refiner": fingerprint(self.pipeline.refiner)}),
             "dtype": str(self.pipeline.unet.dtype).removeprefix("torch."),
             **self._settings.resolved(self.pipeline),
         }

@@ -1,4 +1,4 @@
-"""The bodies of ``pocold train``, ``train-autoencoder``, ``train-estimator`` and ``data latents``.
+"""The bodies of ``pocold train``, ``train-autoencoder``, ``train-estimator``, ``train-refiner`` and ``data latents``.
 
 Heavy imports stay inside.
 """
@@ -46,8 +46,19 @@ def train_estimator(config: Config) -> None:
     raise AssertionError(f"{config}: see run_configured")
 
 
+def train_refiner(config: Config) -> None:
+    """Train a network that repairs what a pipeline draws, or go on where the same command stopped.
+
+    Every field of the config is also a flag after it: "pocold train-refiner CONFIG --help" lists them.
+
+    Args:
+        config: TOML file, such as configs/toy-refiner.toml.
+    """
+    raise AssertionError(f"{config}: see run_configured")
+
+
 def run_configured(command: str, arguments: Sequence[str]) -> None:
-    """``pocold COMMAND CONFIG [--field value ...]`` for the three commands above, whose flags depend on the file.
+    """``pocold COMMAND CONFIG [--field value ...]`` for the commands above, whose flags depend on the file.
 
     Raises:
         ValueError: if no config is named, or for whatever the training finds wrong.
@@ -69,6 +80,12 @@ def run_configured(command: str, arguments: Sequence[str]) -> None:
 
         wanted = parse_flags(EstimatorTrainConfig, read_config(EstimatorTrainConfig, path), flags, prog)
         folder = run_estimator(wanted)
+    elif command == "train-refiner":
+        from pocold.training.refiner import RefinerTrainConfig
+        from pocold.training.refiner import train_refiner as run_refiner
+
+        asked = parse_flags(RefinerTrainConfig, read_config(RefinerTrainConfig, path), flags, prog)
+        folder = run_refiner(asked)
     else:
         from pocold.training.autoencoder import AutoencoderTrainConfig
         from pocold.training.autoencoder import train_autoencoder as run_autoencoder
@@ -82,6 +99,7 @@ CONFIGURED: dict[str, Callable[..., Any]] = {
     "train": train,
     "train-autoencoder": train_autoencoder,
     "train-estimator": train_estimator,
+    "train-refiner": train_refiner,
 }
 
 

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, default_collate
 
 from pocold.data.latents import LatentPairs, collate_latents
 from pocold.data.opening import open_data
 from pocold.data.pairs import PairedTransform, collate
 from pocold.data.pictures import PairDataset
+from pocold.data.repairs import RepairPairs
 from pocold.data.shards import ShardPairs
 from pocold.data.skipping import MissingSplitError
 from pocold.data.synthetic import SyntheticConfig, SyntheticPeople
@@ -115,7 +116,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 class _AtEpoch(Dataset[Any]):
     """A data set by (epoch, index): prefetching workers may be in different epochs at the same time."""
 
-    def __init__(self, data: PairDataset | LatentPairs) -> None:
+    def __init__(self, data: PairDataset | LatentPairs | RepairPairs) -> None:
         self.data = data
 
     def __getitem__(self, place: tuple[int, int]) -> Any:
@@ -123,7 +124,7 @@ class _AtEpoch(Dataset[Any]):
 
 
 def training_batches(
-    data: Data, config: DataConfig, batch_size: int, seed: int, rank: int, processes: int, start: int
+    data: Data | RepairPairs, config: DataConfig, batch_size: int, seed: int, rank: int, processes: int, start: int
 ) -> Iterator[dict[str, Any]]:
     """Endless batches of one process.
 
@@ -135,7 +136,9 @@ def training_batches(
         rank, processes: which process of how many.
         start: samples already taken by all processes together.
     """
-    join = collate_latents if isinstance(data, LatentPairs) else collate
+    join: Any = collate_latents if isinstance(data, LatentPairs) else collate
+    if isinstance(data, RepairPairs):
+        join = default_collate
     workers: dict[str, Any] = {"num_workers": config.workers, "persistent_workers": config.workers > 0}
     if isinstance(data, IterableDataset):
         data.pass_over(start // (batch_size * processes), batch_size)

@@ -47,6 +47,18 @@ def estimator_card(config: Any, parts: Mapping[str, nn.Module], progress: Progre
     return _card("DensePose estimator", what, use, config, parts, progress, data)
 
 
+def refiner_card(config: Any, parts: Mapping[str, nn.Module], progress: Progress, data: Any) -> str:
+    """The card of a refiner trained by ``pocold train-refiner``."""
+    use = (
+        "```python\nfrom pathlib import Path\n\nfrom pocold import PoseTransferPipeline\n"
+        "from pocold.models.refiner import load_refiner\n\n"
+        'pipeline = PoseTransferPipeline.from_pretrained("PATH OF A PIPELINE")\n'
+        'pipeline.register_modules(refiner=load_refiner(Path("PATH OF THIS FOLDER")))\n```'
+    )
+    what = "A network that repairs what pocold's pipelines draw, at full resolution, with what the photograph shows."
+    return _card("Refiner", what, use, config, parts, progress, data)
+
+
 def _card(
     title: str, what: str, use: str, config: Any, parts: Mapping[str, nn.Module], progress: Progress, data: Any
 ) -> str:

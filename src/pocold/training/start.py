@@ -8,6 +8,7 @@ from typing import Any
 from accelerate import Accelerator
 from torch import nn
 
+from pocold.data.repairs import RepairPairs
 from pocold.training.checkpoints import Checkpoints, Progress, read_progress
 from pocold.training.config_files import CONFIG_FILE, check_same_run, save_config
 from pocold.training.loader import Data, training_batches
@@ -50,7 +51,7 @@ class Start:
             report.say(f"going on from {self.latest.name}")
         return learner
 
-    def batches(self, data: Data, config: Any) -> Iterator[dict[str, Any]]:
+    def batches(self, data: Data | RepairPairs, config: Any) -> Iterator[dict[str, Any]]:
         """This process's batches, from where the run is."""
         run, rank, processes = config.run, self.accelerator.process_index, self.accelerator.num_processes
         return training_batches(data, config.data, run.batch_size, run.seed, rank, processes, self.progress.samples)

@@ -234,7 +234,7 @@ def encode_person(
         return person.code
     size = working_size(pipeline, asked, person.photos[0].size)
     photos, poses = person.photos, None
-    if pipeline.takes_surface_hint or parts is not None:
+    if pipeline.takes_surface_hint or pipeline.refiner is not None or parts is not None:
         poses = [photo.need_pose("this model" if parts is None else "taking parts") for photo in photos]
     for photo in photos if parts is not None else ():
         wanted = body_part_labels(parts or ())
