@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
@@ -160,7 +160,7 @@ def compare(reports: Positional[tuple[Path, ...]], out: Path | None = None) -> N
     from pocold.evaluation.report import read_report
     from pocold.imaging.files import atomic_write
 
-    named = {}
+    named: dict[str, dict[str, Any]] = {}
     for path in reports:
         again = sum(other == path for other in reports[: len(named)])  # one report twice is two columns, not one
         named[f"{path} ({again + 1})" if again else str(path)] = read_report(path)
