@@ -292,7 +292,7 @@ def test_the_packed_chart_is_what_the_script_computes():
     import importlib.util
     from pathlib import Path
 
-    path = Path(__file__).parents[1] / "scripts" / "pack_surface_chart.py"
+    path = Path(__file__).parents[2] / "scripts" / "pack_surface_chart.py"
     spec = importlib.util.spec_from_file_location("pack_surface_chart", path)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
