@@ -24,7 +24,7 @@ from torch import Tensor, nn
 import pocold.models.blocks
 from pocold.data.opening import open_data
 from pocold.data.pairs import PairedTransform
-from pocold.densepose import DensePose
+from pocold.densepose.maps import DensePose
 from pocold.models.autoencoder import load_autoencoder
 from pocold.training.config import (
     DataConfig,

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pocold.densepose import DensePose
-from pocold.formats.colours import COLOURS, OPACITY, ColourMap, invert_blended, invert_plain, paint, recognise
-from pocold.people.render import random_person
+from pocold.densepose.formats.colours import COLOURS, OPACITY, ColourMap, invert_blended, invert_plain, paint, recognise
+from pocold.densepose.maps import DensePose
+from pocold.people.rendering.render import random_person
 
 
 def draw_people() -> list[tuple[np.ndarray, DensePose]]:

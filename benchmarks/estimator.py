@@ -18,15 +18,15 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.measure import machine
-from pocold import images
 from pocold.data.corruptions import CORRUPTIONS, Example, corrupt, nobody, resampled
 from pocold.data.opening import open_data
 from pocold.data.pairs import PairedTransform
 from pocold.data.pictures import PairDataset
+from pocold.densepose.framing import PersonFrame
 from pocold.evaluation.estimation import confusions
-from pocold.framing import PersonFrame
+from pocold.imaging import images
+from pocold.imaging.sheets import sheet_of_rows
 from pocold.models.densepose_estimator import DensePoseEstimator, body_found, estimate_densepose, load_estimator
-from pocold.sheets import sheet_of_rows
 
 _AT_ONCE = 16
 PEOPLE = ("astronaut", "camera")

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from pocold.data import synthetic
-from pocold.people import render, shading
+from pocold.people.rendering import render, shading
 
 # Where the time goes: a label per function; the time of nested ones is taken out of the outer ones.
 STAGES = {

@@ -16,13 +16,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.attention import body_labels
 from benchmarks.literal import guided_step
 from benchmarks.measure import cpu_times, gemm_peak, in_own_process, machine, peak_memory_added, show
-from pocold.densepose import one_hot
-from pocold.guidance import guide, pose_first
+from pocold.densepose.maps import one_hot
+from pocold.diffusion.guidance import guide, pose_first
+from pocold.diffusion.sampling import predict_branches
+from pocold.diffusion.schedulers import make_scheduler
 from pocold.models import autoencoder
 from pocold.models.presets import build_models
 from pocold.pipeline import PoseTransferPipeline
-from pocold.sampling import predict_branches
-from pocold.schedulers import make_scheduler
 
 SIZES = {"256x176": (32, 22), "512x352": (64, 44)}
 AIMS = {"256x176": (1.6, 2.0), "512x352": (2.1, 3.0)}

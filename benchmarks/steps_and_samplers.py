@@ -16,10 +16,10 @@ import torch
 
 from benchmarks.measure import machine
 from pocold.data.opening import open_data
-from pocold.draw_settings import DrawSettings
+from pocold.diffusion.settings import DrawSettings
 from pocold.evaluation.baselines import ModelPainter
 from pocold.evaluation.evaluate import EvaluationConfig, evaluate
-from pocold.files import atomic_write
+from pocold.imaging.files import atomic_write
 from pocold.pipeline import PoseTransferPipeline
 
 STEPS = (4, 8, 12, 20, 50)

@@ -36,7 +36,7 @@ from pocold.data.writing import write_people
 from pocold.models.autoencoder import Autoencoder
 from pocold.models.patch_autoencoder import PatchAutoencoder
 from pocold.models.presets import build_models
-from pocold.people.camera import parse_size
+from pocold.people.body.camera import parse_size
 from pocold.training import transfer
 from pocold.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
 from pocold.training.config_files import read_config, save_config

@@ -18,9 +18,9 @@ from diffusers import DDPMScheduler
 from benchmarks.attention import body_labels
 from benchmarks.literal import literal_form
 from benchmarks.measure import cpu_times, in_own_process, machine, peak_memory_added, show
-from pocold.losses import training_loss
+from pocold.diffusion.losses import training_loss
+from pocold.diffusion.schedulers import PUBLISHED_NOISE
 from pocold.models.presets import build_models
-from pocold.schedulers import PUBLISHED_NOISE
 
 SIZES = {"256x176": (32, 22), "512x352": (64, 44), "512x384": (64, 48)}
 FORMS = ("literal", "linear", "no-penalty")

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from pocold import AppearanceCode, PoseTransferPipeline
-from pocold.images import write_png
+from pocold.imaging.metadata import write_png
 
 
 def main() -> None:

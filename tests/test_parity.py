@@ -19,13 +19,13 @@ from diffusers import DDIMScheduler, PNDMScheduler
 from diffusers.models.embeddings import TimestepEmbedding, get_timestep_embedding
 from safetensors.torch import load_file
 
-from pocold.convert import convert_appearance_encoder, convert_unet
-from pocold.densepose import one_hot, resize_labels
-from pocold.guidance import appearance_first, conditional, decayed, independent, joint, pose_first, pose_only
+from pocold.conversion.official import convert_appearance_encoder, convert_unet
+from pocold.densepose.maps import one_hot, resize_labels
+from pocold.diffusion.guidance import appearance_first, conditional, decayed, independent, joint, pose_first, pose_only
+from pocold.diffusion.sampling import denoise
 from pocold.models.attention import DoubleAttention
 from pocold.models.blocks import ResidualBlock
 from pocold.models.pose_constraint import PoseConstraint
-from pocold.sampling import denoise
 
 FOLDER = Path(os.environ.get("POCOLD_PARITY_DIR") or Path(__file__).parent / "golden" / "parity")
 MANIFEST = json.loads((FOLDER / "manifest.json").read_text())

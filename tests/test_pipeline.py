@@ -11,9 +11,9 @@ from diffusers import EulerDiscreteScheduler
 from PIL import Image
 
 from pocold import AppearanceCode, DensePose, PoseTransferPipeline
-from pocold.guidance import GUIDANCE
-from pocold.images import to_tensor
-from pocold.schedulers import SCHEDULERS
+from pocold.diffusion.guidance import GUIDANCE
+from pocold.diffusion.schedulers import SCHEDULERS
+from pocold.imaging.images import to_tensor
 
 HEIGHT, WIDTH = 64, 48
 STEPS = {"num_inference_steps": 3}

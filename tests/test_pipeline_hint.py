@@ -8,8 +8,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pocold import AppearanceCode, DensePose, PoseTransferPipeline
-from pocold.images import from_uint8
-from pocold.surface import HIDDEN, fill_holes, surface_correspondence, warp_by_surface
+from pocold.densepose.correspondence import HIDDEN, fill_holes, surface_correspondence, warp_by_surface
+from pocold.imaging.images import from_uint8
 
 SIZE = (64, 48)
 OPTIONS = {"num_inference_steps": 2, "output_type": "np"}

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pocold.appearance import AppearanceCode
-    from pocold.densepose import DensePose
+    from pocold.densepose.maps import DensePose
     from pocold.pipeline import PoseTransferPipeline
 
 __all__ = ["AppearanceCode", "DensePose", "PoseTransferPipeline"]
 
 _MODULE_OF = {
     "AppearanceCode": "pocold.appearance",
-    "DensePose": "pocold.densepose",
+    "DensePose": "pocold.densepose.maps",
     "PoseTransferPipeline": "pocold.pipeline",
 }
 

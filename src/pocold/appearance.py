@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from pocold.files import atomic_write
-from pocold.surface import Photograph, Surface
+from pocold.densepose.correspondence import Photograph, Surface
+from pocold.imaging.files import atomic_write
 
 # The second one also holds surfaces; codes without are written as ever.
 _FORMATS = ("pocold-appearance-code-1", "pocold-appearance-code-2")

@@ -16,7 +16,7 @@ from accelerate.utils import align_module_device
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pocold.files import read_json
+from pocold.imaging.files import read_json
 
 BUNDLED = Path(__file__).parent / "weights"  # the pipeline folder that comes with pocold
 WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")

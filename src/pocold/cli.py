@@ -1,5 +1,6 @@
 """The ``pocold`` command. Heavy imports stay inside the command functions, so that ``--help`` needs no torch."""
 
+import io
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -9,10 +10,10 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg
 
+from pocold.apps.commands import edit, encode, mix, show, transfer
+from pocold.apps.pose import pose
 from pocold.data.commands import check, shards, synth
-from pocold.drawing.commands import edit, encode, mix, show, transfer
 from pocold.evaluation.commands import compare, evaluate
-from pocold.pose_command import pose
 from pocold.training.commands import CONFIGURED, latents, run_configured
 
 
@@ -24,7 +25,7 @@ def demo(output: Path = Path("out/demo.png"), steps: int | None = None, seed: in
         steps: Denoising steps; the model's own number if not given.
         seed: Seed of the first picture; the next ones count up.
     """
-    from pocold.demo import run_demo
+    from pocold.apps.demo import run_demo
 
     drawn = run_demo(output, steps, seed)
     print(f"{drawn.sheet} ({drawn.notice})")
@@ -45,7 +46,7 @@ def convert(
         output: Model folder to write.
         precision: Of the weights that are written.
     """
-    from pocold.convert import convert_pipeline
+    from pocold.conversion.official import convert_pipeline
     from pocold.devices import PRECISIONS
 
     convert_pipeline(checkpoint, vae, PRECISIONS[precision]).save_pretrained(output)
@@ -60,7 +61,7 @@ def export_estimator(estimator: Positional[Path], output: Annotated[Path, arg(al
         estimator: Folder of the estimator.
         output: File to write, such as estimator.onnx.
     """
-    from pocold.export import export_estimator as export
+    from pocold.conversion.onnx import export_estimator as export
 
     export(estimator, output)
     print(output)
@@ -105,6 +106,10 @@ def _show_warning(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``pocold``; a user's mistake ends in one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # redirected on Windows it is cp1252, and an arrow in a table would end the command after all its work
+            stream.reconfigure(errors="replace")
     # put back at the end: tests, and whoever else calls this, have their own
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning

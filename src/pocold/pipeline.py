@@ -14,23 +14,24 @@ from diffusers import DiffusionPipeline
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from torch import Tensor
 
-from pocold import images, inputs
+from pocold import _pipeline_inputs as inputs
 from pocold.appearance import AppearanceCode
 from pocold.checkpoints import BUNDLED, load_component, weights_fingerprint
-from pocold.densepose import PoseInput, encode_pose
-from pocold.editing import EditedImage
-from pocold.files import atomic_folder, read_json
-from pocold.guidance import WITH_APPEARANCE, decaying, guidance_formula
-from pocold.images import Frame, FrameMode, ImageInput, MaskInput, OutputType
+from pocold.densepose.maps import PoseInput, encode_pose
+from pocold.diffusion.editing import EditedImage
+from pocold.diffusion.guidance import WITH_APPEARANCE, decaying, guidance_formula
+from pocold.diffusion.refining import refine as repair
+from pocold.diffusion.sampling import Generator, SamplingDefaults, denoise
+from pocold.diffusion.schedulers import load_scheduler, make_scheduler
+from pocold.imaging import images
+from pocold.imaging.files import atomic_folder, read_json
+from pocold.imaging.images import Frame, FrameMode, ImageInput, MaskInput, OutputType
 from pocold.models import autoencoder
 from pocold.models.appearance_encoder import AppearanceEncoder
 from pocold.models.densepose_estimator import DensePoseEstimator, load_estimator
 from pocold.models.presets import build_models
 from pocold.models.refiner import Refiner, load_refiner
 from pocold.models.unet import UNet
-from pocold.refining import refine as repair
-from pocold.sampling import Generator, SamplingDefaults, denoise
-from pocold.schedulers import load_scheduler, make_scheduler
 
 _HINT, _ENCODING = "the model's surface hint", "the model's pose encoding 'iuv'"
 _REFINER = "the pipeline's refiner (refine=False leaves it out)"
@@ -47,8 +48,8 @@ class PoseTransferPipeline(DiffusionPipeline):
         scheduler: any diffusers scheduler; see :meth:`set_scheduler` for those with names.
         densepose_estimator: finds the map of a photograph that comes without one; None asks for maps.
         refiner: repairs the drawn pictures with what the photographs show; None leaves them as they are.
-        sampling: fields of :class:`pocold.sampling.SamplingDefaults`: how the model draws unless told otherwise. It
-            is written to ``model_index.json``. None, or what is not named, is as published.
+        sampling: fields of :class:`pocold.diffusion.sampling.SamplingDefaults`: how the model draws unless told
+            otherwise. It is written to ``model_index.json``. None, or what is not named, is as published.
 
     Raises:
         ValueError: if the components do not fit together, or ``sampling`` cannot be used.
@@ -172,7 +173,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         """Change how the model draws unless told otherwise; it is saved with the pipeline.
 
         Args:
-            **values: fields of :class:`pocold.sampling.SamplingDefaults`; the others are as published.
+            **values: fields of :class:`pocold.diffusion.sampling.SamplingDefaults`; the others are as published.
 
         Raises:
             ValueError: for unknown fields or impossible values.
@@ -218,7 +219,7 @@ class PoseTransferPipeline(DiffusionPipeline):
                 it has one.
             parts: body parts (names or labels) to extract from, all others are left out.
             height, width: size the photographs are framed to; by default the model's, or their own.
-            frame: how; see :class:`pocold.images.Frame`.
+            frame: how; see :class:`pocold.imaging.images.Frame`.
             generator: draw the latent from the autoencoder's distribution, as published; None takes its mean, which
                 makes the code repeatable.
             refine: keep what the refiner needs, should the pipeline have one; False asks for no U and V on its behalf.
@@ -323,9 +324,9 @@ class PoseTransferPipeline(DiffusionPipeline):
             image: a picture to edit, with ``mask``: bool or 0/255, True where it is generated, of the picture's size.
             height, width: of the result, multiples of the autoencoder's factor; by default the model's size, or the
                 first pose's. Photographs, poses and the edited picture are framed to it.
-            frame: how; see :class:`pocold.images.Frame`.
+            frame: how; see :class:`pocold.imaging.images.Frame`.
             num_inference_steps: denoising steps; None takes the model's own (:attr:`sampling`).
-            guidance: formula by name; see ``pocold.guidance``.
+            guidance: formula by name; see ``pocold.diffusion.guidance``.
             pose_guidance_scale, appearance_guidance_scale: w_p and w_s; None likewise.
             guidance_floor: scales decay with the noise, down to this (or to the scale itself where that is lower); None
                 keeps them constant.

@@ -11,8 +11,8 @@ from trees import ON_DISK, TREES, png, rewrite_shard, shard_json, write, write_l
 from pocold.cli import main
 from pocold.data.checking import check_data, write_sheet
 from pocold.data.opening import open_splits
-from pocold.data.pictures import Maps
 from pocold.data.shards import ShardPairs
+from pocold.densepose.beside import Maps
 
 
 def report_of(root, maps=None):

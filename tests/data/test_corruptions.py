@@ -8,7 +8,7 @@ from PIL import Image
 from pocold.data.backdrops import draw_backdrop
 from pocold.data.corruptions import CORRUPTIONS, SHARES, Example, corrupt, nobody, resampled
 from pocold.data.synthetic import SyntheticConfig, draw_view
-from pocold.images import to_tensor
+from pocold.imaging.images import to_tensor
 
 UNTOUCHED = {"light", "colour", "grey", "low_resolution", "blur", "noise", "jpeg", "background", "texture", "clutter",
              "cut_out"}  # fmt: skip

@@ -15,8 +15,9 @@ from pocold.data.market1501 import MarketPairs
 from pocold.data.market1501 import person_of as market_person
 from pocold.data.opening import detect_layout, open_data, open_splits
 from pocold.data.pairs import PairedTransform, collate
-from pocold.data.pictures import Maps, open_lmdb
-from pocold.densepose import NUM_LABELS
+from pocold.data.pictures import list_photos, open_lmdb
+from pocold.densepose.beside import Maps
+from pocold.densepose.labels import NUM_LABELS
 
 
 def named(dataset) -> set[tuple[str, str]]:
@@ -363,3 +364,15 @@ def test_lists_of_one_split_alone(whole_trees, tmp_path):
     write_list(tree.root / "market-pairs-train.csv", [("photo.jpg", "photo2.jpg")])
     with pytest.raises(ValueError, match="is no picture of Market-1501"):
         open_splits(tree.root)
+
+
+def test_a_folder_that_links_to_itself_is_walked_once(tmp_path):
+    (tmp_path / "people" / "anna").mkdir(parents=True)
+    (tmp_path / "people" / "anna" / "1.jpg").touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "2.jpg").touch()
+    (tmp_path / "people" / "all").symlink_to(".")
+    (tmp_path / "people" / "anna" / "up").symlink_to(tmp_path / "people")
+    (tmp_path / "people" / "bert").symlink_to(tmp_path / "elsewhere")  # links to other folders are followed as before
+    names = [path.relative_to(tmp_path).as_posix() for path in list_photos(tmp_path / "people")]
+    assert names == ["people/anna/1.jpg", "people/bert/2.jpg"]

@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from pocold.data.pairs import PairedTransform, View, check_sample, collate, hflip
-from pocold.densepose import MIRRORED_LABEL, DensePose
-from pocold.surface import fill_holes, surface_correspondence, warp_by_surface
+from pocold.densepose.correspondence import fill_holes, surface_correspondence, warp_by_surface
+from pocold.densepose.labels import MIRRORED_LABEL
+from pocold.densepose.maps import DensePose
 
 
 def view(name: str, height: int = 16, width: int = 12, garments: bool = True, uv: bool = False) -> View:

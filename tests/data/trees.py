@@ -19,11 +19,11 @@ from pocold.data.deepfashion import DeepFashionPairs
 from pocold.data.folder import FolderPairs
 from pocold.data.market1501 import MarketPairs
 from pocold.data.packing import write_shards
-from pocold.data.pictures import Maps
 from pocold.data.shards import ShardPairs
 from pocold.data.synthetic import SyntheticConfig, SyntheticPeople, draw_view, encode_view, is_test, sample_name
 from pocold.data.writing import write_people
-from pocold.densepose import DensePose
+from pocold.densepose.beside import Maps
+from pocold.densepose.maps import DensePose
 
 PEOPLE = SyntheticConfig(seed=4, identities=4, per_identity=2, size=(64, 44), supersample=1)  # of whom 1 is for testing
 

@@ -5,17 +5,11 @@ import pytest
 import torch
 
 from pocold.data.opening import open_data
-from pocold.densepose import DensePose
-from pocold.draw_settings import DrawSettings
-from pocold.evaluation.baselines import (
-    CopySource,
-    ModelPainter,
-    RoundTrip,
-    WarpSource,
-    pair_seed,
-)
+from pocold.densepose.maps import DensePose
+from pocold.diffusion.settings import DrawSettings
+from pocold.evaluation.baselines import CopySource, ModelPainter, RoundTrip, WarpSource, pair_seed
 from pocold.evaluation.selection import Selection
-from pocold.images import to_tensor
+from pocold.imaging.images import to_tensor
 from pocold.models import autoencoder
 
 SIZE = (64, 48)

@@ -10,10 +10,10 @@ from estimators import colour_estimator, constant_estimator, photo_of
 from pocold.cli import main
 from pocold.data.opening import open_data
 from pocold.data.pairs import View
-from pocold.draw_settings import DrawSettings
+from pocold.diffusion.settings import DrawSettings
 from pocold.evaluation.baselines import ModelPainter, WarpSource
 from pocold.evaluation.estimated import EstimatedPoses, EstimationWarning, LabelFinder
-from pocold.images import to_tensor
+from pocold.imaging.images import to_tensor
 from pocold.pipeline import PoseTransferPipeline
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pocold.densepose import MIRRORED_LABEL
+from pocold.densepose.labels import MIRRORED_LABEL
 from pocold.evaluation.estimation import LIMBS, Confusions, confusions
 from pocold.models.densepose_estimator import Estimate
 

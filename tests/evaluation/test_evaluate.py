@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pocold.data.opening import open_data
-from pocold.draw_settings import DrawSettings
+from pocold.diffusion.settings import DrawSettings
 from pocold.evaluation import metrics
 from pocold.evaluation.baselines import CopySource, ModelPainter, RoundTrip
 from pocold.evaluation.drawing import check_names, picture_name
@@ -20,8 +20,9 @@ from pocold.evaluation.protocols import fit
 from pocold.evaluation.report import compare, markdown, read_report, summary
 from pocold.evaluation.selection import Selection
 from pocold.evaluation.sheet import choose_cases, ranking_metric
-from pocold.images import read_png_metadata, to_tensor
-from pocold.people.surface import CLASS_ID
+from pocold.imaging.images import to_tensor
+from pocold.imaging.metadata import read_png_metadata
+from pocold.people.rendering.surface import CLASS_ID
 
 
 @pytest.fixture(scope="module")

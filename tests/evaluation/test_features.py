@@ -11,12 +11,7 @@ import pytest
 import torch
 from published_weights import alexnet_state, heads_state, random_state, wave_pictures
 
-from pocold.evaluation.features import (
-    FIDInceptionV3,
-    load_inception,
-    load_lpips,
-    st_lpips_features,
-)
+from pocold.evaluation.features import FIDInceptionV3, load_inception, load_lpips, st_lpips_features
 from pocold.models.perceptual import STLPIPS
 
 GOLDEN = {

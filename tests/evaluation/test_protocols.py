@@ -9,7 +9,7 @@ from PIL import Image
 
 from pocold.evaluation.evaluate import drawn_size
 from pocold.evaluation.protocols import PROTOCOLS, find_protocol, fit
-from pocold.images import to_tensor
+from pocold.imaging.images import to_tensor
 
 
 @pytest.fixture

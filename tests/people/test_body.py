@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from pocold.people.anatomy import load_anatomy
-from pocold.people.body import AVERAGE, BodyShape, load_body, skin
+from pocold.people.body.anatomy import load_anatomy
+from pocold.people.body.body import AVERAGE, BodyShape, load_body, skin
 
 GOLDEN = Path(__file__).with_name("golden_body.npz")
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pocold.densepose import DensePose
-from pocold.images import read_png_metadata
-from pocold.people.body import AVERAGE
-from pocold.people.camera import parse_size
-from pocold.people.fitting import fit_pose
+from pocold.densepose.maps import DensePose
+from pocold.imaging.metadata import read_png_metadata
+from pocold.people.body.body import AVERAGE
+from pocold.people.body.camera import parse_size
+from pocold.people.body.fitting import fit_pose
+from pocold.people.body.posing import draw_densepose, pose_body
 from pocold.people.poses import POSES, parse_pose
-from pocold.people.posing import draw_densepose, pose_body
 from pocold.people.sheets import write_pose_sheet
 
 SIZE = (256, 176)

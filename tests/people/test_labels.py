@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from pocold.densepose import DensePose
+from pocold.densepose.maps import DensePose
+from pocold.people.body.posing import draw_densepose
 from pocold.people.labels import KEYPOINT_NAMES
 from pocold.people.poses import POSES
-from pocold.people.posing import draw_densepose
 
 SIZE = (128, 88)
 

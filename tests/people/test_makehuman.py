@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from pocold.people.anatomy import load_anatomy
-from pocold.people.body import AVERAGE, BodyShape
-from pocold.people.figure import Wearer
-from pocold.people.makehuman import choose_garments, covered_by, load_garments
+from pocold.people.body.anatomy import load_anatomy
+from pocold.people.body.body import AVERAGE, BodyShape
 from pocold.people.poses import POSES
-from pocold.people.render import Shot, random_person
-from pocold.people.surface import CLASS_ID
+from pocold.people.rendering.figure import Wearer
+from pocold.people.rendering.render import Shot, random_person
+from pocold.people.rendering.surface import CLASS_ID
+from pocold.people.wardrobe.makehuman import choose_garments, covered_by, load_garments
 
 
 def write_garment(folder, name, triangles, offset=0.1):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pocold.people.body import load_body
+from pocold.people.body.body import load_body
+from pocold.people.body.skeleton import Pose, bone_transforms, smallest_rotation, touches_itself
 from pocold.people.poses import (
     CROPS,
     POSES,
@@ -15,7 +16,6 @@ from pocold.people.poses import (
     turntable,
     walk_cycle,
 )
-from pocold.people.skeleton import Pose, bone_transforms, smallest_rotation, touches_itself
 
 
 def joints(pose: Pose) -> dict[str, np.ndarray]:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pocold.people.mesh import Smoother, boundary_vertices, cut, vertex_normals
-from pocold.people.raster import rasterize, snap
+from pocold.people.body.mesh import Smoother, boundary_vertices, cut, vertex_normals
+from pocold.people.rendering.raster import rasterize, snap
 
 SIZE = (19, 23)
 

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from pocold.people.dressing import dress
-from pocold.people.fabric import PATTERNS, Fabric, random_palette
-from pocold.people.figure import Wearer
-from pocold.people.grids import Skirt
-from pocold.people.hair import STYLES
 from pocold.people.labels import KEYPOINT_NAMES
-from pocold.people.looks import random_look
 from pocold.people.poses import POSES
-from pocold.people.render import Person, Shot, random_person
-from pocold.people.studio import BACKGROUNDS, Backdrop, Film, draw_backdrop, expose, random_shoot
-from pocold.people.surface import CLASS_ID, CLASSES
-from pocold.people.wardrobe import Shoes, Top, Trousers
+from pocold.people.rendering.figure import Wearer
+from pocold.people.rendering.render import Person, Shot, random_person
+from pocold.people.rendering.studio import BACKGROUNDS, Backdrop, Film, draw_backdrop, expose, random_shoot
+from pocold.people.rendering.surface import CLASS_ID, CLASSES
+from pocold.people.wardrobe.dressing import dress
+from pocold.people.wardrobe.fabric import PATTERNS, Fabric, random_palette
+from pocold.people.wardrobe.garments import Shoes, Top, Trousers
+from pocold.people.wardrobe.grids import Skirt
+from pocold.people.wardrobe.hair import STYLES
+from pocold.people.wardrobe.looks import random_look
 
 SIZE = (64, 44)
 GREY = (0.5, 0.5, 0.5)

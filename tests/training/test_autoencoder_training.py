@@ -14,11 +14,11 @@ from pocold.models.autoencoder import load_autoencoder
 from pocold.models.discriminator import PatchDiscriminator
 from pocold.models.patch_autoencoder import PatchAutoencoder
 from pocold.models.presets import PRESETS
-from pocold.reconstruction import ReconstructionWeights
 from pocold.training.autoencoder import AutoencoderModel, AutoencoderTrainConfig, train_autoencoder
 from pocold.training.config import AutoencoderModelConfig
 from pocold.training.config_files import save_config
 from pocold.training.loader import first_samples, open_training_data
+from pocold.training.objectives import ReconstructionWeights
 from pocold.training.transfer import train
 
 

@@ -20,9 +20,9 @@ from runs import changed, kill_when, log, start, weights
 
 from pocold import PoseTransferPipeline
 from pocold.cli import main
-from pocold.images import read_png_metadata
-from pocold.sampling import SamplingDefaults
-from pocold.schedulers import SCHEDULERS, make_scheduler
+from pocold.diffusion.sampling import SamplingDefaults
+from pocold.diffusion.schedulers import SCHEDULERS, make_scheduler
+from pocold.imaging.metadata import read_png_metadata
 from pocold.training import checkpoints
 from pocold.training.config import SamplingConfig
 from pocold.training.config_files import save_config

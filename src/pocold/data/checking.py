@@ -11,9 +11,9 @@ from PIL import Image
 from pocold.data.pairs import View
 from pocold.data.pictures import PairDataset
 from pocold.data.shards import ShardPairs
-from pocold.densepose import DensePose
-from pocold.files import atomic_write
-from pocold.images import Frame
+from pocold.densepose.maps import DensePose
+from pocold.imaging.files import atomic_write
+from pocold.imaging.images import Frame
 
 _TILE = (160, 110)  # height, width of a picture on the sheet
 _SHOWN = 5  # examples of each kind of finding in the report

@@ -47,8 +47,8 @@ def synth(
 
     from pocold.data.synthetic import SyntheticConfig
     from pocold.data.writing import write_people
-    from pocold.people.camera import parse_size
-    from pocold.people.makehuman import load_garments
+    from pocold.people.body.camera import parse_size
+    from pocold.people.wardrobe.makehuman import load_garments
 
     if wardrobe is not None:
         load_garments(str(wardrobe))  # a wrong folder should be told before anything is written
@@ -102,7 +102,7 @@ def check(
     """
     from pocold.data.checking import check_data, write_sheet
     from pocold.data.opening import open_splits
-    from pocold.data.pictures import Maps
+    from pocold.densepose.beside import Maps
 
     splits = open_splits(folder, layout, "skip", [Maps(m, channels) for m in maps], pictures, lmdb_key)
     with counting("looking at pictures") as count:
@@ -141,7 +141,7 @@ def shards(
     """
     from pocold.data.opening import open_splits
     from pocold.data.packing import write_shards
-    from pocold.data.pictures import Maps
+    from pocold.densepose.beside import Maps
 
     splits = open_splits(folder, layout, on_error, [Maps(m, channels) for m in maps], pictures, lmdb_key)
     with counting("packing pictures") as count:

@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from pocold.data.backdrops import draw_backdrop, draw_pattern, paint_shapes, shape_mask, uniform
-from pocold.images import to_tensor, to_uint8
+from pocold.imaging.images import to_tensor, to_uint8
 
 _LUMINANCE = (0.299, 0.587, 0.114)
 

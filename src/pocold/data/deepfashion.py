@@ -11,13 +11,10 @@ from pathlib import Path, PurePosixPath
 
 from pocold.data.pairs import PairedTransform
 from pocold.data.pictures import (
-    MAPS_BESIDE,
     LmdbKey,
-    Maps,
     Pair,
     PairDataset,
     PictureFiles,
-    find_map,
     list_photos,
     open_lmdb,
     read_pairs_csv,
@@ -25,7 +22,8 @@ from pocold.data.pictures import (
     without_ending,
 )
 from pocold.data.skipping import MissingSplitError, OnError, check_split
-from pocold.densepose import ChannelOrder
+from pocold.densepose.beside import MAPS_BESIDE, Maps, find_map
+from pocold.densepose.maps import ChannelOrder
 
 # The spelling with "fasion" is the real one; files renamed by hand are understood too.
 LISTS = ("fasion-resize-pairs-{split}.csv", "fashion-resize-pairs-{split}.csv", "fashion-pairs-{split}.csv",

@@ -8,19 +8,17 @@ from pathlib import Path
 
 from pocold.data.pairs import PairedTransform
 from pocold.data.pictures import (
-    MAPS_BESIDE,
     PHOTO_ENDINGS,
-    Maps,
     Pair,
     PairDataset,
     PictureFiles,
-    find_map,
     list_photos,
     read_pairs_csv,
     require_folder,
     without_ending,
 )
 from pocold.data.skipping import MissingSplitError, OnError, check_split
+from pocold.densepose.beside import MAPS_BESIDE, Maps, find_map
 
 _GARMENTS = ".garments.png"
 _TEST_SHARE = 10  # one person in ten is for testing where nothing else says who is

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from pocold.data.skipping import MissingSplitError, check_split
-from pocold.files import atomic_folder, read_json
+from pocold.imaging.files import atomic_folder, read_json
 
 FORMAT = 2  # 1 had hints whose holes were grey
 INDEX = "latents.json"

@@ -6,16 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pocold.data.pairs import PairedTransform
-from pocold.data.pictures import (
-    MAPS_BESIDE,
-    Maps,
-    PairDataset,
-    PictureFiles,
-    find_map,
-    read_pairs_csv,
-    require_folder,
-)
+from pocold.data.pictures import PairDataset, PictureFiles, read_pairs_csv, require_folder
 from pocold.data.skipping import OnError, check_split
+from pocold.densepose.beside import MAPS_BESIDE, Maps, find_map
 
 SIZE = (128, 64)  # height, width
 PLACES = ("{split}", "bounding_box_{split}")

@@ -9,9 +9,10 @@ from pocold.data.deepfashion import LISTS, LMDB_KEY, DeepFashionPairs
 from pocold.data.folder import FolderPairs
 from pocold.data.market1501 import MarketPairs
 from pocold.data.pairs import PairedTransform
-from pocold.data.pictures import Maps, PairDataset, require_folder
+from pocold.data.pictures import PairDataset, require_folder
 from pocold.data.shards import ShardPairs, find_shards
 from pocold.data.skipping import SPLITS, MissingSplitError, OnError
+from pocold.densepose.beside import Maps
 
 Layout = Literal["auto", "folder", "deepfashion", "market1501", "shards"]
 

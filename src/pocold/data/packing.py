@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pocold.data.pictures import Group, PairDataset, RawPicture
 from pocold.data.shards import ShardPairs
-from pocold.files import atomic_folder
+from pocold.imaging.files import atomic_folder
 
 PICTURES_PER_SHARD = 500
 

@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pocold.densepose import MIRRORED_LABEL, NUM_LABELS, DensePose, require_uv
-from pocold.images import Frame, FrameMode, to_tensor
-from pocold.surface import fill_holes, surface_correspondence, warp_by_surface
+from pocold.densepose.correspondence import fill_holes, surface_correspondence, warp_by_surface
+from pocold.densepose.labels import MIRRORED_LABEL, NUM_LABELS
+from pocold.densepose.maps import DensePose, require_uv
+from pocold.imaging.images import Frame, FrameMode, to_tensor
 
 
 class Sample(TypedDict):
@@ -27,7 +28,8 @@ class Sample(TypedDict):
     - ``person``: who it is (of the target, should a list pair two people);
     - ``source_garments``, ``target_garments``: uint8 ``(H, W)``, garment classes, both or neither;
     - ``warped``: float32 ``(3, H, W)`` in [-1, 1], the source brought into the target's pose by U and V, and
-      ``visible``: bool ``(H, W)``, where it shows that point (``pocold.surface``); both or neither, where asked for;
+      ``visible``: bool ``(H, W)``, where it shows that point (``pocold.densepose.correspondence``); both or neither,
+      where asked for;
     - ``source_uv``, ``target_uv``: float32 ``(2, H, W)`` in [0, 1]; both or neither, where asked for.
     """
 
@@ -177,7 +179,7 @@ class PairedTransform:
 
     Attributes:
         size: (height, width) to frame to, photo and maps together; None keeps the pictures' own size.
-        mode: how; see :class:`pocold.images.Frame`.
+        mode: how; see :class:`pocold.imaging.images.Frame`.
         flip: probability of mirroring source *and* target; left and right labels are exchanged.
         seed: of the flips.
         surface_hint: add ``warped`` and ``visible``. Needs maps with U and V.

@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,51 +16,13 @@ from torch.utils.data import Dataset
 
 from pocold.data.pairs import PairedTransform, Sample, View
 from pocold.data.skipping import MissingSplitError, OnError, SkipLog, check_on_error
-from pocold.densepose import CHANNEL_ORDER_KEY, ChannelOrder, DensePose
-from pocold.files import MAX_PIXELS, PICTURE_ERRORS
-from pocold.images import load_image
+from pocold.densepose.maps import CHANNEL_ORDER_KEY, ChannelOrder, DensePose
+from pocold.imaging.files import MAX_PIXELS, PICTURE_ERRORS
+from pocold.imaging.images import load_image
 
 PHOTO_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _NO_MAP = "no DensePose map was found"
 Pair = tuple[str, str]  # names: source, target
-
-
-@dataclass(frozen=True)
-class Maps:
-    """Where the DensePose map of a picture lies.
-
-    Attributes:
-        pattern: path below the data set's folder with ``{folder}`` (the photo's folder), ``{stem}`` (its name without
-            ending), ``{path}`` (below the folder of pictures, without ending), ``{name}`` (as the data set calls it)
-            and ``{split}``.
-        channels: where the label is in a map of three channels; see :meth:`pocold.densepose.DensePose.read`.
-
-    Raises:
-        ValueError: for an unknown placeholder.
-    """
-
-    pattern: str
-    channels: ChannelOrder = "auto"
-
-    def __post_init__(self) -> None:
-        self.fill(folder="", stem="", path="", name="", split="")
-
-    def fill(self, **values: str) -> str:
-        """The pattern with its placeholders filled in."""
-        try:
-            return self.pattern.format(**values)
-        except (KeyError, IndexError, ValueError) as error:
-            raise ValueError(
-                f"the pattern {self.pattern!r} cannot be filled in ({error}); known are {{folder}}, {{stem}}, "
-                "{path}, {name}, {split}"
-            ) from None
-
-
-MAPS_BESIDE = (
-    Maps("{folder}/{stem}.iuv.png"),
-    Maps("{folder}/{stem}_densepose.png"),
-    Maps("{folder}/{stem}_IUV.png", "vui"),  # DensePose's first tool, through OpenCV
-)
 
 
 @dataclass(frozen=True)
@@ -79,7 +41,7 @@ class PictureFiles:
         name, person: as in :class:`View`.
         photo: a file, or an entry of an lmdb.
         pose: its DensePose map, None if none was found.
-        channels: of the map, see :class:`Maps`.
+        channels: of the map, see :class:`pocold.densepose.beside.Maps`.
         garments: its garment map, if there is one.
         size: (height, width) that all pictures of the data set have; None if they may differ.
     """
@@ -203,7 +165,11 @@ def list_photos(folder: Path) -> list[Path]:
     """All picture files below a folder, sorted; hidden files are left out."""
     found = []
     for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        # a link to a folder above would be walked for ever, and count its people once more each time
+        above = {os.path.realpath(parent)} | {os.path.realpath(up) for up in Path(parent).parents}
+        folders[:] = [
+            name for name in folders if not name.startswith(".") and os.path.realpath(Path(parent, name)) not in above
+        ]
         found += [Path(parent, f) for f in files if Path(f).suffix.lower() in PHOTO_ENDINGS and not f.startswith(".")]
     return sorted(found)
 
@@ -211,15 +177,6 @@ def list_photos(folder: Path) -> list[Path]:
 def without_ending(name: str) -> str:
     """A listed name without the ending of a picture file, if it has one."""
     return name[: name.rfind(".")] if name.lower().endswith(tuple(PHOTO_ENDINGS)) else name
-
-
-def find_map(root: Path, maps: Iterable[Maps], **values: str) -> tuple[Path | None, ChannelOrder]:
-    """The first map that exists, with its channel order; None if there is none."""
-    for candidate in maps:
-        path = root / candidate.fill(**values)
-        if path.is_file():
-            return path, candidate.channels
-    return None, "auto"
 
 
 def require_folder(root: str | os.PathLike[str]) -> Path:

@@ -20,13 +20,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pocold.completion import complete
 from pocold.data.backdrops import draw_backdrop, uniform
 from pocold.data.pairs import Sample
-from pocold.densepose import DensePose
-from pocold.files import PICTURE_ERRORS, read_json
-from pocold.images import from_uint8, load_image, to_tensor
-from pocold.surface import Photograph, Surface
+from pocold.densepose.completion import complete
+from pocold.densepose.correspondence import Photograph, Surface
+from pocold.densepose.maps import DensePose
+from pocold.imaging.files import PICTURE_ERRORS, read_json
+from pocold.imaging.images import from_uint8, load_image, to_tensor
 
 FORMAT = 1
 INDEX, _PARTIAL = "repairs.json", "partial.json"

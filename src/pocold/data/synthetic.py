@@ -21,13 +21,13 @@ from torch.utils.data import IterableDataset
 
 from pocold.data.pairs import Sample, surface_keys
 from pocold.data.skipping import given_by_worker, share_of_work
-from pocold.files import atomic_write, read_json
-from pocold.images import to_tensor
-from pocold.people.camera import check_size
+from pocold.imaging.files import atomic_write, read_json
+from pocold.imaging.images import to_tensor
+from pocold.people.body.camera import check_size
 from pocold.people.labels import KEYPOINT_NAMES
 from pocold.people.poses import random_view
-from pocold.people.render import Person, Picture, Shot, random_person
-from pocold.people.surface import CLASSES
+from pocold.people.rendering.render import Person, Picture, Shot, random_person
+from pocold.people.rendering.surface import CLASSES
 
 FORMAT = 1  # of the manifest; raised whenever the same settings would draw other pictures
 MANIFEST = "manifest.json"

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from pocold.data.synthetic import MANIFEST, SyntheticConfig, encode_view, is_test, sample_name, write_manifest
-from pocold.files import atomic_write
+from pocold.imaging.files import atomic_write
 
 IDENTITIES_PER_SHARD = 32
 ENDINGS = {"img": "jpg", "iuv": "png", "garments": "png", "keypoints": "json"}

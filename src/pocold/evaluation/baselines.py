@@ -13,12 +13,12 @@ from torch import Tensor
 from pocold.appearance import AppearanceCode
 from pocold.checkpoints import weights_fingerprint
 from pocold.data.pairs import View
-from pocold.densepose import DensePose, require_uv
-from pocold.draw_settings import DrawSettings
-from pocold.images import Frame, FrameMode, to_pil, to_tensor
+from pocold.densepose.correspondence import fill_holes, surface_correspondence, warp_by_surface
+from pocold.densepose.maps import DensePose, require_uv
+from pocold.diffusion.settings import DrawSettings
+from pocold.imaging.images import Frame, FrameMode, to_pil, to_tensor
 from pocold.models import autoencoder
 from pocold.pipeline import PoseTransferPipeline
-from pocold.surface import fill_holes, surface_correspondence, warp_by_surface
 
 _CODES_KEPT = 16
 Size = tuple[int, int]

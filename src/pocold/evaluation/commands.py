@@ -5,12 +5,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
-from pocold.draw_settings import DrawSettings
+from pocold.diffusion.settings import DrawSettings
 
 if TYPE_CHECKING:
     from pocold.evaluation.baselines import Painter
@@ -85,13 +85,13 @@ def evaluate(
         device: Such as cpu or cuda; auto takes a GPU where there is one.
     """
     from pocold.data.opening import open_data
-    from pocold.data.pictures import Maps
+    from pocold.densepose.beside import Maps
     from pocold.evaluation.evaluate import EvaluationConfig
     from pocold.evaluation.evaluate import evaluate as run
     from pocold.evaluation.measuring import WeightFiles
     from pocold.evaluation.processes import Processes
     from pocold.evaluation.report import markdown
-    from pocold.people.camera import parse_size
+    from pocold.people.body.camera import parse_size
 
     patterns = [Maps(pattern, channels) for pattern in maps]
     opened = open_data(data, split, layout, None, on_error, patterns, pictures, lmdb_key)
@@ -158,9 +158,13 @@ def compare(reports: Positional[tuple[Path, ...]], out: Path | None = None) -> N
     """
     from pocold.evaluation.report import compare as table_of
     from pocold.evaluation.report import read_report
-    from pocold.files import atomic_write
+    from pocold.imaging.files import atomic_write
 
-    table, warnings = table_of({str(path): read_report(path) for path in reports})
+    named: dict[str, dict[str, Any]] = {}
+    for path in reports:
+        again = sum(other == path for other in reports[: len(named)])  # one report twice is two columns, not one
+        named[f"{path} ({again + 1})" if again else str(path)] = read_report(path)
+    table, warnings = table_of(named)
     print(table, end="")
     for warning in warnings:
         print(f"pocold: warning: {warning}", file=sys.stderr)

@@ -22,8 +22,9 @@ from pocold.devices import peak_memory
 from pocold.evaluation.baselines import Painter
 from pocold.evaluation.processes import Processes
 from pocold.evaluation.selection import Selection
-from pocold.files import atomic_write, read_json
-from pocold.images import FrameMode, write_png
+from pocold.imaging.files import atomic_write, read_json
+from pocold.imaging.images import FrameMode
+from pocold.imaging.metadata import write_png
 
 SETTINGS = "settings.json"
 _LONGEST_NAME = 200  # of the 255 bytes that file systems allow

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pocold.data.pairs import View
 from pocold.evaluation.baselines import Painter, Size, fingerprint
-from pocold.images import FrameMode
+from pocold.imaging.images import FrameMode
 from pocold.models.densepose_estimator import DensePoseEstimator, estimate_densepose
 
 _VIEWS_KEPT = 64

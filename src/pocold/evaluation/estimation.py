@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pocold.densepose import BODY_PARTS, LABEL_NAMES, MIRRORED_LABEL, NUM_LABELS
+from pocold.densepose.labels import BODY_PARTS, LABEL_NAMES, MIRRORED_LABEL, NUM_LABELS
 
 # Hands, feet, legs and arms: what a left and a right one of can be taken for each other.
 LIMBS = tuple(sorted(BODY_PARTS["hands"] | BODY_PARTS["feet"] | BODY_PARTS["legs"] | BODY_PARTS["arms"]))

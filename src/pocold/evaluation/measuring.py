@@ -21,9 +21,9 @@ from pocold.evaluation.drawing import picture_name
 from pocold.evaluation.features import load_inception, load_lpips, sha256, st_lpips_features
 from pocold.evaluation.protocols import Protocol, Resize, Size, fit
 from pocold.evaluation.selection import RealPictures, Selection
-from pocold.images import Frame, load_image
+from pocold.imaging.images import Frame, load_image
 from pocold.models.perceptual import find_weights, load_st_lpips
-from pocold.people.surface import CLASS_ID
+from pocold.people.rendering.surface import CLASS_ID
 
 GARMENTS = {"colour_top": CLASS_ID["top"], "colour_trousers": CLASS_ID["trousers"]}
 MAY_BE_MISSING = {*GARMENTS, "pose_consistency"}  # of pictures without trousers, without a body

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from pocold.evaluation.features import Convention
-from pocold.images import Frame, FrameMode, to_tensor
+from pocold.imaging.images import Frame, FrameMode, to_tensor
 
 Size = tuple[int, int]  # height, width
 Resize = Literal["pad", "pillow-bicubic", "cv2-linear", "cv2-cubic"]
@@ -216,7 +216,7 @@ def find_protocol(name: str) -> Protocol:
 def fit(picture: Image.Image, size: Size, how: Resize) -> Tensor:
     """A picture brought to a size, rounded to 8 bits as files are.
 
-    - ``pad``: scaled to fit inside by Lanczos, the border repeated; see :class:`pocold.images.Frame`;
+    - ``pad``: scaled to fit inside by Lanczos, the border repeated; see :class:`pocold.imaging.images.Frame`;
     - ``pillow-bicubic``: stretched, antialiased;
     - ``cv2-linear``, ``cv2-cubic``: stretched as OpenCV does, without antialiasing (its fixed-point arithmetic may
       round a value the other way).

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pocold.files import atomic_write, read_json
+from pocold.imaging.files import atomic_write, read_json
 
 FORMAT = "pocold-evaluation-1"
 HIGHER_IS_BETTER = ("psnr", "ssim", "pose_consistency")

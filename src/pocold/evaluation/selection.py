@@ -11,7 +11,7 @@ from PIL import Image
 from pocold.data.pairs import View
 from pocold.data.pictures import Pair, PairDataset, RawPicture, list_photos, require_folder
 from pocold.data.shards import ShardPairs
-from pocold.images import load_image
+from pocold.imaging.images import load_image
 
 _VIEWS_KEPT = 16  # decoded pictures; neighbouring pairs share sources
 _FILES_IN_CHECKSUM = 8

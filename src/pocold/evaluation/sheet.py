@@ -7,11 +7,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pocold.data.pictures import Pair
-from pocold.densepose import DensePose
+from pocold.densepose.maps import DensePose
 from pocold.evaluation.drawing import picture_name
 from pocold.evaluation.report import higher_is_better
 from pocold.evaluation.selection import Selection
-from pocold.images import Frame, load_image, write_png
+from pocold.imaging.images import Frame, load_image
+from pocold.imaging.metadata import write_png
 
 _PREFERRED = ("st_lpips", "lpips", "lpips_unit_range", "ssim_gaussian_1.5", "ssim_gaussian_1.2")
 _EACH = 3  # cases of each kind

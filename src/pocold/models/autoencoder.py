@@ -13,7 +13,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from pocold.checkpoints import load_component
-from pocold.files import read_json
+from pocold.imaging.files import read_json
 from pocold.models.patch_autoencoder import PATCH, PatchAutoencoder
 
 Autoencoder: TypeAlias = AutoencoderKL | PatchAutoencoder
@@ -103,7 +103,7 @@ def encode_hint(vae: Autoencoder, warped: Tensor, visible: Tensor) -> Tensor:
 
     Args:
         vae: an autoencoder.
-        warped: ``(B, 3, H, W)`` in [-1, 1], the source in the target's pose (``pocold.surface``).
+        warped: ``(B, 3, H, W)`` in [-1, 1], the source in the target's pose (``pocold.densepose.correspondence``).
         visible: bool or share in [0, 1], ``(B, H, W)``: where the source shows the point itself.
 
     Returns:

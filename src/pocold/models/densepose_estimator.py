@@ -22,11 +22,12 @@ from diffusers.models.modeling_utils import ModelMixin
 from PIL import Image
 from torch import Tensor, nn
 
-from pocold import images
 from pocold.checkpoints import BUNDLED, load_component
-from pocold.densepose import NUM_LABELS, DensePose
-from pocold.framing import PersonFrame
-from pocold.images import ImageInput
+from pocold.densepose.framing import PersonFrame
+from pocold.densepose.labels import NUM_LABELS
+from pocold.densepose.maps import DensePose
+from pocold.imaging import images
+from pocold.imaging.images import ImageInput
 
 _FINEST = 2  # the first level sees the picture as space-to-depth of 2x2 pixels
 _BACKGROUND = 4.0  # logit that the background starts with: most of a picture is, and the first steps go into parts
@@ -214,7 +215,7 @@ def estimate_densepose(photo: ImageInput, estimator: DensePoseEstimator, name: s
     become one map.
 
     Args:
-        photo: any picture, see :func:`pocold.images.load_image`.
+        photo: any picture, see :func:`pocold.imaging.images.load_image`.
         estimator: the network.
         name: what to call the photograph in errors.
 

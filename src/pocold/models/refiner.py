@@ -19,7 +19,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from pocold.checkpoints import load_component
-from pocold.densepose import NUM_LABELS
+from pocold.densepose.labels import NUM_LABELS
 
 _FINEST = 2  # the first level sees everything as space-to-depth of 2x2 pixels
 _PICTURES = 9  # drawn, completed, and their difference
@@ -87,7 +87,8 @@ class Refiner(ModelMixin, ConfigMixin):
 
         Args:
             drawn: ``(B, 3, H, W)`` in [-1, 1], decoded from the diffusion model's latents.
-            completed: ``(B, 3, H, W)`` in [-1, 1], the photograph in the target's pose; see ``pocold.completion``.
+            completed: ``(B, 3, H, W)`` in [-1, 1], the photograph in the target's pose; see
+                ``pocold.densepose.completion``.
             confidence: ``(B, 1, H, W)`` in [0, 1], of ``completed``.
             labels: of the pose, integers 0..24, ``(B, H, W)``.
             uv: of the pose, ``(B, 2, H, W)`` in [0, 1].

@@ -18,7 +18,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from pocold.appearance import AppearanceCode
-from pocold.densepose import POSE_CHANNELS
+from pocold.densepose.maps import POSE_CHANNELS
 from pocold.models.attention import DoubleAttention
 from pocold.models.blocks import ForwardPass, UNetBlock
 from pocold.models.pose_constraint import PoseConstraint
@@ -58,7 +58,7 @@ class UNet(ModelMixin, ConfigMixin):
         norm_eps: epsilon of every GroupNorm.
         sample_size: (height, width) of the latents it was trained for, or None. What pictures default to.
         surface_hint: also take a surface hint (docs/method.md): the source brought into the target's pose.
-        pose_encoding: ``labels``, as published, or ``iuv``; see :func:`pocold.densepose.encode_pose`.
+        pose_encoding: ``labels``, as published, or ``iuv``; see :func:`pocold.densepose.maps.encode_pose`.
         hint_skip: with a surface hint: also a linear path from latents and hint to the output, whose weights depend on
             the time step. What is only to be copied, colours above all, need not go through the normalisations.
     """
@@ -216,7 +216,7 @@ class UNet(ModelMixin, ConfigMixin):
             latents: ``(B, latent_channels, H, W)``, any H and W.
             timestep: one for all, or ``(B,)``.
             pose: ``(B, 25, H, W)``, one-hot body labels at latent size, or 27 channels where the encoding is ``iuv``
-                (:func:`pocold.densepose.encode_pose`); all zeros for a dropped pose.
+                (:func:`pocold.densepose.maps.encode_pose`); all zeros for a dropped pose.
             appearance: features of the appearance encoder, or an appearance code, of R sources (a code also of one
                 source for all R rows). None skips every attention: the hidden state passes untouched, not even scaled.
             appearance_rows: int64 ``(R,)``, the rows of the batch that have an appearance; None for all.

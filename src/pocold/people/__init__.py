@@ -1,4 +1,5 @@
 """Parametric people: clothed adults in any pose and view, with exact DensePose. No learned weights, no photographs.
 
-Start at :mod:`pocold.people.render`, which draws a person, and :mod:`pocold.people.poses`, which names poses.
+Start at :mod:`pocold.people.rendering.render`, which draws a person, and :mod:`pocold.people.poses`, which names poses.
+Rooms: ``body``, ``wardrobe``, ``rendering``.
 """

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pocold.densepose import MIRRORED_LABEL, MIRRORED_U, MIRRORED_V, DensePose
-from pocold.people.anatomy import FOOT_BONES, HAND_BONES, Anatomy, load_anatomy
-from pocold.people.raster import Fragments
+from pocold.densepose.labels import MIRRORED_LABEL, MIRRORED_U, MIRRORED_V
+from pocold.densepose.maps import DensePose
+from pocold.people.body.anatomy import FOOT_BONES, HAND_BONES, Anatomy, load_anatomy
+from pocold.people.rendering.raster import Fragments
 
 # OpenPose's 18 keypoints: name and the bone whose head it is, or the vertex found below.
 KEYPOINT_NAMES = (

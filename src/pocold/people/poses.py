@@ -11,8 +11,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from pocold.people.body import load_body
-from pocold.people.skeleton import Arm, Leg, Pose, Vector, bone_transforms, touches_itself
+from pocold.people.body.body import load_body
+from pocold.people.body.skeleton import Arm, Leg, Pose, Vector, bone_transforms, touches_itself
 
 Crop = Literal["full", "knee", "upper", "portrait"]
 CROPS: tuple[Crop, ...] = get_args(Crop)

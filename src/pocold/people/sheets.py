@@ -6,13 +6,13 @@ import os
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pocold.densepose import DensePose
-from pocold.files import atomic_write
-from pocold.images import write_png
+from pocold.densepose.maps import DensePose
+from pocold.imaging.files import atomic_write
+from pocold.imaging.metadata import write_png
+from pocold.people.body.posing import draw_densepose
 from pocold.people.poses import POSES
-from pocold.people.posing import draw_densepose
-from pocold.people.render import Picture
-from pocold.people.surface import CLASSES
+from pocold.people.rendering.render import Picture
+from pocold.people.rendering.surface import CLASSES
 
 _COLOURS = np.array(
     [[24, 24, 26], [231, 188, 158], [250, 226, 198], [112, 72, 40], [214, 66, 66], [66, 96, 214], [190, 84, 206],

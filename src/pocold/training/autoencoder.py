@@ -15,21 +15,21 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pocold import images
 from pocold.devices import PRECISIONS
-from pocold.files import atomic_folder, read_json
+from pocold.imaging import images, metadata
+from pocold.imaging.files import atomic_folder, read_json
+from pocold.imaging.sheets import sheet_of_rows
 from pocold.models import autoencoder
 from pocold.models.autoencoder import Autoencoder, load_autoencoder
 from pocold.models.discriminator import PatchDiscriminator
 from pocold.models.patch_autoencoder import PatchAutoencoder
 from pocold.models.perceptual import load_st_lpips
-from pocold.reconstruction import ReconstructionWeights, discriminator_loss, reconstruction_loss
-from pocold.sheets import sheet_of_rows
 from pocold.training.checkpoints import Progress
 from pocold.training.config import AutoencoderModelConfig, DataConfig, OptimizerConfig, RunConfig, ValidationConfig
 from pocold.training.loader import Data, first_samples, open_training_data, open_validation_data, training_batches
 from pocold.training.loop import Watch, run_steps
 from pocold.training.model_card import autoencoder_card, write_card
+from pocold.training.objectives import ReconstructionWeights, discriminator_loss, reconstruction_loss
 from pocold.training.start import start_run
 from pocold.training.validation import Row, find_distance, gathered, picture_metrics, rows_of
 
@@ -252,7 +252,7 @@ class _Reconstructions:
         truths = images.to_pil(self.pictures[[row[0] for row in shown]])
         sheet = sheet_of_rows([truths, [row[2] for row in shown]])
         self.folder.mkdir(parents=True, exist_ok=True)
-        images.write_png(sheet, self.folder / f"step-{step:08d}.png", {"step": step})
+        metadata.write_png(sheet, self.folder / f"step-{step:08d}.png", {"step": step})
         return means, sheet
 
 

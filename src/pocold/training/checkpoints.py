@@ -25,7 +25,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from pocold.files import atomic_folder, atomic_write, read_json
+from pocold.imaging.files import atomic_folder, atomic_write, read_json
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 

@@ -146,9 +146,9 @@ def latents(
     from pocold.data.commands import counting
     from pocold.data.opening import open_data
     from pocold.data.pairs import PairedTransform
-    from pocold.data.pictures import Maps
+    from pocold.densepose.beside import Maps
     from pocold.models.autoencoder import load_autoencoder
-    from pocold.people.camera import parse_size
+    from pocold.people.body.camera import parse_size
     from pocold.training.latents import cache_latents
 
     transform = PairedTransform(None if size is None else parse_size(size), frame, surface_hint=hint, uv=uv)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pocold.data.opening import Layout
-from pocold.data.pictures import Maps
 from pocold.data.skipping import OnError
-from pocold.densepose import ChannelOrder
-from pocold.images import FrameMode
+from pocold.densepose.beside import Maps
+from pocold.densepose.maps import ChannelOrder
+from pocold.imaging.images import FrameMode
 
 TrainingLayout = Layout | Literal["synthetic"]
 Precision = Literal["fp32", "fp16", "bf16"]

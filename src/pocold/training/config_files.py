@@ -6,7 +6,7 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from pocold.files import atomic_write
+from pocold.imaging.files import atomic_write
 
 CONFIG_FILE = "config.toml"  # in the folder of a run
 

@@ -14,15 +14,15 @@ from accelerate.utils import gather_object
 from PIL import Image
 from torch import Tensor, nn
 
-from pocold import images
 from pocold.data.corruptions import Example, corrupt, resampled
 from pocold.data.latents import LatentPairs
-from pocold.densepose import DensePose
+from pocold.densepose.maps import DensePose
 from pocold.devices import PRECISIONS
 from pocold.evaluation.estimation import Confusions
-from pocold.files import atomic_folder
+from pocold.imaging import images, metadata
+from pocold.imaging.files import atomic_folder
+from pocold.imaging.sheets import sheet_of_rows
 from pocold.models.densepose_estimator import DensePoseEstimator, EstimatorLoss, load_estimator
-from pocold.sheets import sheet_of_rows
 from pocold.training.checkpoints import Progress
 from pocold.training.config import (
     CorruptionConfig,
@@ -221,7 +221,7 @@ class _Estimates:
             return means, None
         sheet = self._sheet(estimator, count)
         self.folder.mkdir(parents=True, exist_ok=True)
-        images.write_png(sheet, self.folder / f"step-{step:08d}.png", {"step": step})
+        metadata.write_png(sheet, self.folder / f"step-{step:08d}.png", {"step": step})
         return means, sheet
 
     def _measure(self, estimator: DensePoseEstimator, rows: list[Example]) -> tuple[Confusions, float]:

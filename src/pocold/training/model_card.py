@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from pocold.files import atomic_write
+from pocold.imaging.files import atomic_write
 from pocold.training.checkpoints import Progress
 from pocold.training.config_files import to_toml
 

@@ -16,16 +16,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import default_collate
 
-from pocold import images
 from pocold.data.latents import LatentPairs
 from pocold.data.repairs import RepairPairs, check_repairs, sample_of, write_repairs
 from pocold.devices import PRECISIONS
-from pocold.files import atomic_folder
+from pocold.imaging import images, metadata
+from pocold.imaging.files import atomic_folder
+from pocold.imaging.sheets import sheet_of_rows
 from pocold.models.discriminator import PatchDiscriminator
 from pocold.models.perceptual import load_st_lpips
 from pocold.models.refiner import Refiner, load_refiner
-from pocold.reconstruction import adaptive_weight, discriminator_loss, generator_loss, gradient_loss, pixel_loss
-from pocold.sheets import sheet_of_rows
 from pocold.training.checkpoints import Progress
 from pocold.training.config import (
     DataConfig,
@@ -40,6 +39,7 @@ from pocold.training.config import (
 from pocold.training.loader import open_training_data, open_validation_data, training_batches
 from pocold.training.loop import Watch, run_steps
 from pocold.training.model_card import refiner_card, write_card
+from pocold.training.objectives import adaptive_weight, discriminator_loss, generator_loss, gradient_loss, pixel_loss
 from pocold.training.repairs import Drawer, pairs_folder, repair_batches
 from pocold.training.reporting import Reporter
 from pocold.training.start import Start, start_run
@@ -323,7 +323,7 @@ class _Repaired:
             return means, None
         sheet = self._sheet(shown)
         self.folder.mkdir(parents=True, exist_ok=True)
-        images.write_png(sheet, self.folder / f"step-{step:08d}.png", {"step": step})
+        metadata.write_png(sheet, self.folder / f"step-{step:08d}.png", {"step": step})
         return means, sheet
 
     def _parts(self) -> list[list[int]]:

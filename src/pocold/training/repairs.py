@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 from pocold.checkpoints import weights_hash
 from pocold.data.latents import LatentPairs
 from pocold.data.repairs import change_backdrop, completed_rows, find_photographs
-from pocold.densepose import DensePose
+from pocold.densepose.maps import DensePose
 from pocold.pipeline import PoseTransferPipeline
 from pocold.training.config import DataConfig, RepairConfig
 from pocold.training.loader import Data

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressDisplay
 
-from pocold.files import atomic_write
+from pocold.imaging.files import atomic_write
 
 
 class Reporter:

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from pocold.checkpoints import load_component, weights_hash
 from pocold.data.latents import LatentPairs
 from pocold.devices import PRECISIONS
-from pocold.losses import ConditionDropout, training_loss
+from pocold.diffusion.losses import ConditionDropout, training_loss
+from pocold.diffusion.schedulers import PUBLISHED_NOISE, make_scheduler
 from pocold.models import autoencoder
 from pocold.models.appearance_encoder import AppearanceEncoder
 from pocold.models.autoencoder import Autoencoder, load_autoencoder
 from pocold.models.presets import build_models
 from pocold.models.unet import UNet
 from pocold.pipeline import PoseTransferPipeline
-from pocold.schedulers import PUBLISHED_NOISE, make_scheduler
 from pocold.training.checkpoints import Progress
 from pocold.training.config import LossConfig, ModelConfig, TrainConfig
 from pocold.training.inputs import Inputs

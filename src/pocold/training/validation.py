@@ -13,17 +13,17 @@ from accelerate.utils import gather_object
 from PIL import Image
 from torch import Tensor
 
-from pocold import images
 from pocold.data.pairs import collate
-from pocold.densepose import DensePose, encode_pose
+from pocold.densepose.maps import DensePose, encode_pose
+from pocold.diffusion.guidance import guidance_formula
+from pocold.diffusion.losses import training_loss
+from pocold.diffusion.sampling import denoise
 from pocold.evaluation import metrics
-from pocold.guidance import guidance_formula
-from pocold.losses import training_loss
+from pocold.imaging import images, metadata
+from pocold.imaging.sheets import sheet_of_rows
 from pocold.models import autoencoder
 from pocold.models.perceptual import load_st_lpips
 from pocold.pipeline import PoseTransferPipeline
-from pocold.sampling import denoise
-from pocold.sheets import sheet_of_rows
 from pocold.training.config import TrainConfig, ValidationConfig
 from pocold.training.inputs import Inputs
 from pocold.training.loader import first_samples, open_validation_data
@@ -157,5 +157,5 @@ class Validation:
             rows.append([source, pose, truth, drawn])
         sheet = sheet_of_rows(rows, ["source", "pose", "truth", "result"])
         self.folder.mkdir(parents=True, exist_ok=True)
-        images.write_png(sheet, self.folder / f"step-{step:08d}.png", {"step": step})
+        metadata.write_png(sheet, self.folder / f"step-{step:08d}.png", {"step": step})
         return sheet

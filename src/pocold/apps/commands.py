@@ -1,0 +1,152 @@
+"""The bodies of ``pocold transfer``, ``encode``, ``edit``, ``mix`` and ``show``. Heavy imports stay inside."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional
+
+from pocold.apps.drawing.options import DrawOptions, FrameName, ModelOptions
+
+Output = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
+
+
+def transfer(
+    person: Positional[tuple[Path, ...]],
+    how: OmitArgPrefixes[DrawOptions],
+    pose: tuple[str, ...] = (),
+    output: Output = None,
+    sheet: Path | None = None,
+    source_pose: tuple[Path, ...] = (),
+    like: str = "source",
+    frame: FrameName = "pad",
+    paste_back: bool = False,
+) -> None:
+    """Draw a person in other poses.
+
+    Args:
+        person: A photograph, or several of one person, or an appearance code that pocold encode wrote (.safetensors).
+        pose: Poses: names such as walk:side (pocold pose --sheet poses.png draws them all), or DensePose files.
+        output: PNG file to write; of several pictures each gets the name of its pose, in this folder or behind this
+            name. An existing file is replaced if a drawing command wrote it.
+        sheet: Also draw photograph, poses and pictures into this PNG file.
+        source_pose: DensePose map of each photograph; STEM.iuv.png beside it if not given. Models with a surface hint
+            need it, with U and V.
+        like: Whose build and place named poses get: the person's own ("source", the default, if the photograph's map
+            is known), the average body's ("none"), or those of a DensePose file. Poses with a crop, such as
+            wave:30:upper, are drawn as they say.
+        frame: How photographs and poses of another size are brought to the model's: fitted in, cropped, stretched, or
+            (photographs) cut out around the person.
+        paste_back: Cut the person out of the photograph, and put what is drawn back into the whole of it. Poses are
+            placed in the photograph: named ones, fitted, or files of its size.
+    """
+    from pocold.apps.transfer import run_transfer
+
+    run_transfer(person, pose, output, sheet, source_pose, like, frame, paste_back, how)
+
+
+def encode(
+    person: Positional[tuple[Path, ...]],
+    how: OmitArgPrefixes[ModelOptions],
+    output: Output = None,
+    source_pose: tuple[Path, ...] = (),
+    parts: tuple[str, ...] = (),
+    frame: FrameName = "pad",
+) -> None:
+    """Compute the appearance code of a person, for any number of poses with pocold transfer.
+
+    Of a model with a surface hint the code holds the photograph itself, and its map.
+
+    Args:
+        person: A photograph, or several of one person.
+        output: File to write, ending in .safetensors.
+        source_pose: DensePose map of each photograph; STEM.iuv.png beside it if not given.
+        parts: Only these parts of the body, such as top or legs.
+        frame: How photographs of another size are brought to the model's.
+    """
+    from pocold.apps.transfer import run_encode
+
+    run_encode(person, output, source_pose, parts, frame, how)
+
+
+def edit(
+    person: Positional[Path],
+    like: Path,
+    how: OmitArgPrefixes[DrawOptions],
+    output: Output = None,
+    region: tuple[str, ...] = (),
+    mask: Path | None = None,
+    source_pose: Path | None = None,
+    like_pose: Path | None = None,
+    garments: Path | None = None,
+    grow: int = 0,
+    feather: int = 2,
+) -> None:
+    """Draw one region of a photograph in another person's appearance. All other pixels stay as they are, to the bit.
+
+    A photograph of another size than the model's is cut out around the person, and what is drawn is put back.
+
+    Args:
+        person: The photograph. Its DensePose map is needed.
+        like: Photograph or appearance code of whose clothes the region gets. Of a photograph with a map only what
+            covers the same parts of the body is taken, of others the whole appearance.
+        output: PNG file to write. An existing file is replaced if a drawing command wrote it.
+        region: What may change: garments (top, trousers, skirt, dress, shoes, outerwear, socks, hair) where there is a
+            garment map, or parts of the body (top, legs, feet, lower_arms, ...); garment:top and parts:top say which.
+        mask: Instead, a picture that is white where pixels may change, black elsewhere.
+        source_pose: DensePose map of the photograph; STEM.iuv.png beside it if not given.
+        like_pose: DensePose map of the other one, likewise.
+        garments: Garment map of the photograph; STEM.garments.png beside it if not given.
+        grow: Pixels by which the region is widened, such as for clothes that stand off the body.
+        feather: Pixels inside the region over which it blends into the photograph.
+    """
+    from pocold.apps.edit import run_edit
+
+    run_edit(person, like, output, region, mask, (source_pose, like_pose), garments, grow, feather, how)
+
+
+def mix(
+    people: Positional[tuple[Path, Path]],
+    how: OmitArgPrefixes[DrawOptions],
+    output: Output = None,
+    pose: tuple[str, ...] = (),
+    parts: tuple[str, ...] = (),
+    weight: float | None = None,
+    grid: str | None = None,
+    source_pose: tuple[Path, ...] = (),
+    like: str = "source",
+    frame: FrameName = "pad",
+) -> None:
+    """Draw a mixture of two people: the first with parts of the second, or anything between the two.
+
+    Args:
+        people: Two photographs, or appearance codes.
+        output: PNG file to write, see pocold transfer; or a .safetensors file for the mixed code alone, which pocold
+            transfer draws.
+        pose: Poses, see pocold transfer; the first person's own if not given.
+        parts: What to take of the second person, such as top, or legs feet. Both photographs need DensePose maps.
+        weight: Share of the second person, 0 to 1: in these parts (1 if not given), or everywhere (0.5).
+        grid: ROWSxCOLUMNS, such as 3x5: a sheet whose rows go from the first person to the second, and its columns from
+            one named pose to another (--pose walk:front walk:side).
+        source_pose: DensePose maps of the two photographs; STEM.iuv.png beside each if not given.
+        like: Whose build and place named poses get, see pocold transfer; source is the first person.
+        frame: How photographs and poses of another size are brought to the model's, see pocold transfer.
+    """
+    from pocold.apps.mix import run_mix
+
+    run_mix(people, output, pose, parts, weight, grid, source_pose, like, frame, how)
+
+
+def show(picture: Positional[Path], json: bool = False) -> None:
+    """Print what a picture that pocold drew says of itself: model, seed, settings, and the command that draws it again.
+
+    Args:
+        picture: PNG file.
+        json: As JSON.
+    """
+    from json import dumps
+
+    from pocold.apps.drawing.results import as_lines, describe
+
+    settings = describe(picture)
+    print(dumps(settings, indent=2) if json else "\n".join(as_lines(settings)))

@@ -1,0 +1,2 @@
+"""The rooms of a drawing command: read photographs (``sources``), read poses (``targets``), draw,
+write (``results``)."""

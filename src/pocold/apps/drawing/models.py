@@ -1,0 +1,53 @@
+"""The model that a command draws with."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import nn
+
+from pocold.apps.drawing.options import Precision
+from pocold.checkpoints import BUNDLED, weights_hash
+from pocold.devices import PRECISIONS, choose_device
+from pocold.pipeline import PoseTransferPipeline
+
+
+class Model(NamedTuple):
+    """A pipeline on its device, the name of its folder, and the hash of the weights in it, whatever the precision."""
+
+    pipeline: PoseTransferPipeline
+    name: str
+    sha256: str
+
+
+def open_model(folder: Path | None = None, precision: Precision = "auto", device: str = "auto") -> Model:
+    """Load a model folder.
+
+    Args:
+        folder: None takes the bundled one.
+        precision: ``auto`` is ``fp32`` on a CPU, where half precision is up to four times slower unless the processor
+            has matrix instructions for it, and pictures should not depend on that; on a GPU what the folder has.
+        device: see :func:`pocold.devices.choose_device`.
+
+    Raises:
+        ValueError: if there is no such folder or device, or the folder holds no pipeline.
+    """
+    found = folder or BUNDLED
+    if found.is_dir() and not (found / "model_index.json").is_file():
+        raise ValueError(f"--model: {found} is no model folder, it has no model_index.json")
+    place = choose_device(device)
+    pipeline = PoseTransferPipeline.from_pretrained(found)
+    digest = pipeline_hash(pipeline)
+    if precision == "auto" and place.type == "cpu":
+        precision = "fp32"
+    if precision != "auto":
+        for network in (pipeline.vae, pipeline.appearance_encoder, pipeline.unet):
+            nn.Module.to(network, PRECISIONS[precision])
+    pipeline.to(place)
+    pipeline.set_progress_bar_config(disable=True)
+    return Model(pipeline, found.resolve().name, digest)
+
+
+def pipeline_hash(pipeline: PoseTransferPipeline) -> str:
+    """SHA-256 of all weights of a pipeline, in the precision that they have."""
+    parts = {"vae": pipeline.vae, "appearance_encoder": pipeline.appearance_encoder, "unet": pipeline.unet}
+    return weights_hash(nn.ModuleDict(parts))

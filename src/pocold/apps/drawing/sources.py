@@ -1,0 +1,292 @@
+"""The person that a command is given: photographs with their maps, or an appearance code."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pocold.appearance import AppearanceCode
+from pocold.apps.drawing.options import FrameName
+from pocold.apps.drawing.results import origin
+from pocold.checkpoints import weights_hash
+from pocold.densepose.beside import MAPS_BESIDE, Maps, find_map
+from pocold.densepose.correspondence import HIDDEN
+from pocold.densepose.formats.reading import read_pose
+from pocold.densepose.framing import PersonFrame
+from pocold.densepose.labels import body_part_labels
+from pocold.densepose.maps import ChannelOrder, DensePose
+from pocold.imaging.files import MAX_PIXELS, PICTURE_ERRORS
+from pocold.imaging.images import Frame, FrameMode, load_image
+from pocold.models import autoencoder
+from pocold.models.densepose_estimator import estimate_densepose, open_estimator
+from pocold.pipeline import PoseTransferPipeline
+
+Size = tuple[int, int]
+CODE_ENDING = ".safetensors"
+DEFAULT_SIZE = (256, 176)
+# Beside the photograph, or as pocold synth lays them out: img/NAME.jpg with iuv/NAME.png.
+_MAPS = (*MAPS_BESIDE, Maps("{folder}/../iuv/{stem}.png"))
+_GARMENTS = ("{stem}.garments.png", "../garments/{stem}.png")
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photograph.
+
+    Attributes:
+        path: its file.
+        picture: RGB.
+        pose: its DensePose map, of its size, if known.
+        found_by: SHA-256 of the weights of the estimator that found the map; None for a map that was given.
+    """
+
+    path: Path
+    picture: Image.Image
+    pose: DensePose | None = None
+    found_by: str | None = None
+
+    @property
+    def size(self) -> Size:
+        """(height, width)."""
+        return self.picture.height, self.picture.width
+
+    def need_pose(self, purpose: str) -> DensePose:
+        """The map; a ValueError that says how to give one if ``purpose`` has none."""
+        if self.pose is None:
+            raise ValueError(
+                f"{self.path}: {purpose} needs the DensePose map of the photograph, and no person was found in it; "
+                f"expected {self.path.stem}.iuv.png beside it, or --source-pose FILE"
+            )
+        return self.pose
+
+    def about(self) -> dict[str, str]:
+        """Where it comes from, for the metadata of what is made of it."""
+        return origin(self.path) | ({} if self.found_by is None else {"map": f"estimated by {self.found_by}"})
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """Photographs of one person, or the code that was made of them.
+
+    Attributes:
+        files: where they come from.
+        photos: the photographs; empty for a code.
+        code: the code; None for photographs.
+    """
+
+    files: tuple[Path, ...]
+    photos: tuple[Photo, ...] = ()
+    code: AppearanceCode | None = None
+
+    def about(self) -> list[dict[str, str]]:
+        """Where the person comes from, for metadata."""
+        return [photo.about() for photo in self.photos] or [origin(file) for file in self.files]
+
+    @property
+    def maps(self) -> list[DensePose]:
+        """The maps of the photographs, as far as they are known; a code with a surface holds them."""
+        if self.code is None:
+            return [photo.pose for photo in self.photos if photo.pose is not None]
+        surfaces = self.code.surface or ()
+        shown = [photograph for surface in surfaces for _, photographs in surface.layers for photograph in photographs]
+        return [
+            DensePose(photo.labels.masked_fill(photo.labels == HIDDEN, 0).numpy(), photo.uv.numpy() / np.float32(255))
+            for photo in shown
+        ]
+
+
+def read_person(files: Sequence[Path], maps: Sequence[Path] = ()) -> Person:
+    """The person in some files: one appearance code, or photographs.
+
+    Args:
+        files: one ``.safetensors``, or any number of pictures.
+        maps: of the photographs, in their order; none looks for them beside each.
+
+    Raises:
+        ValueError: for both kinds together, several codes, a code of several people, files that cannot be read, or
+            maps of another number or size than the photographs.
+    """
+    codes = [file for file in files if file.suffix == CODE_ENDING]
+    if not files:
+        raise ValueError(f"expected a photograph, or an appearance code ({CODE_ENDING}), got none")
+    if codes:
+        if len(files) > 1:
+            raise ValueError(f"expected one appearance code, or photographs of one person, got {len(files)} files")
+        if maps:
+            raise ValueError(f"--source-pose is the map of a photograph, but {codes[0]} is an appearance code")
+        code = AppearanceCode.load(codes[0])
+        if len(code) != 1:
+            raise ValueError(f"{codes[0]}: expected the code of one person, got {len(code)}")
+        return Person((codes[0],), code=code)
+    if maps and len(maps) != len(files):
+        raise ValueError(f"--source-pose: expected one map for each of {len(files)} photographs, got {len(maps)}")
+    given: Sequence[Path | None] = maps or [None] * len(files)
+    return Person(tuple(files), tuple(read_photo(file, pose) for file, pose in zip(files, given, strict=True)))
+
+
+def read_photo(path: Path, pose: Path | None = None) -> Photo:
+    """A photograph and its map: ``pose``, or what lies beside it (``STEM.iuv.png`` and the like), or none.
+
+    Raises:
+        ValueError: if either cannot be read, or their sizes differ.
+    """
+    picture = load_image(path, str(path))
+    channels: ChannelOrder = "auto"
+    if pose is None:
+        pose, channels = find_map(Path(), _MAPS, folder=str(path.parent), stem=path.stem, path="", name="", split="")
+    if pose is None:
+        return Photo(path, picture)
+    found = read_pose(pose, channels) if channels != "auto" else read_pose(pose, photo=picture)
+    _check_size(found.size, picture, pose, path)
+    return Photo(path, picture, found)
+
+
+def with_map(photo: Photo, pipeline: PoseTransferPipeline) -> Photo:
+    """A photograph with its map: what was given, or what the pipeline's estimator, or else the bundled one, finds.
+
+    A photograph in which nobody is found stays without; whatever needs the map will say so.
+    """
+    if photo.pose is not None:
+        return photo
+    estimator = pipeline.densepose_estimator or open_estimator().to(pipeline.device)
+    try:
+        pose = estimate_densepose(photo.picture, estimator, str(photo.path))
+    except ValueError:
+        return photo
+    print(
+        f"pocold: warning: {photo.path}: no DensePose map was given, so it was estimated; pocold pose {photo.path} "
+        "--show look.png draws it, --source-pose FILE gives a better one",
+        file=sys.stderr,
+    )
+    return replace(photo, pose=pose, found_by=weights_hash(estimator))
+
+
+def with_maps(person: Person, pipeline: PoseTransferPipeline) -> Person:
+    """A person whose photographs have their maps, see :func:`with_map`."""
+    return replace(person, photos=tuple(with_map(photo, pipeline) for photo in person.photos))
+
+
+def read_garments(photo: Photo, path: Path | None = None) -> np.ndarray | None:
+    """The garment map of a photograph, uint8 ``(H, W)``: ``path``, or ``STEM.garments.png`` beside it, or none.
+
+    Raises:
+        ValueError: if it cannot be read, is no map of classes, or has another size.
+    """
+    if path is None:
+        beside = (photo.path.parent / pattern.format(stem=photo.path.stem) for pattern in _GARMENTS)
+        path = next((candidate for candidate in beside if candidate.is_file()), None)
+        if path is None:
+            return None
+    try:
+        with Image.open(path) as opened:
+            if opened.mode not in ("L", "P") or opened.width * opened.height > MAX_PIXELS:
+                raise ValueError(f"{path}: expected one 8-bit channel of classes, got a picture of mode {opened.mode}")
+            classes = np.asarray(opened)
+    except FileNotFoundError:
+        raise ValueError(f"no such garment map: {path}") from None
+    except PICTURE_ERRORS as error:
+        raise ValueError(f"{path} cannot be read as a garment map: {error}") from error
+    _check_size(classes.shape, photo.picture, path, photo.path)
+    return classes
+
+
+def _check_size(size: Sequence[int], picture: Image.Image, path: Path, photo: Path) -> None:
+    if tuple(size) != (picture.height, picture.width):
+        raise ValueError(
+            f"{path} is {size[0]}x{size[1]} (height x width), but {photo} {picture.height}x{picture.width}: "
+            "a map has the size of its photograph"
+        )
+
+
+def working_size(pipeline: PoseTransferPipeline, asked: Size | None, fallback: Size) -> Size:
+    """(height, width) to work at: ``asked``, or the model's own, or ``fallback`` to the nearest that it can draw."""
+    factor = autoencoder.downsampling_factor(pipeline.vae)
+    near = max(factor, round(fallback[0] / factor) * factor), max(factor, round(fallback[1] / factor) * factor)
+    return asked or pipeline.native_size or near
+
+
+def encode_person(
+    pipeline: PoseTransferPipeline,
+    person: Person,
+    asked: Size | None = None,
+    mode: FrameMode = "pad",
+    parts: Sequence[str | int] | None = None,
+) -> AppearanceCode:
+    """The code of a person. A code that was read is given back; the pipeline checks that it fits.
+
+    Args:
+        pipeline: encodes.
+        person: who.
+        asked: (height, width) to encode at; by default the model's, or the first photograph's.
+        mode: how photographs are brought to it.
+        parts: only these (names or labels), of photographs.
+
+    Raises:
+        ValueError: if maps are needed that are not known, for unknown parts or parts of a code, or if a map shows
+            none of them.
+    """
+    if person.code is not None:
+        if parts is not None:
+            raise ValueError(f"parts are taken from a photograph and its map, but {person.files[0]} is a code")
+        return person.code
+    size = working_size(pipeline, asked, person.photos[0].size)
+    photos, poses = person.photos, None
+    if pipeline.takes_surface_hint or pipeline.refiner is not None or parts is not None:
+        poses = [photo.need_pose("this model" if parts is None else "taking parts") for photo in photos]
+    for photo in photos if parts is not None else ():
+        wanted = body_part_labels(parts or ())
+        if 0 not in wanted and not wanted & photo.need_pose("taking parts").visible_parts:
+            raise ValueError(f"{photo.path}: its map shows nothing of the parts that are to be taken from it")
+    return pipeline.encode_appearance(
+        [photo.picture for photo in photos],
+        source_pose=poses,
+        parts=parts,
+        height=size[0],
+        width=size[1],
+        frame=mode,
+    )
+
+
+def cut_out(person: Person, size: Size, frame: FrameName) -> Person:
+    """With ``person`` as frame every photograph, and its map, is cut out around who it shows; else nothing happens.
+
+    Raises:
+        ValueError: if a map is needed that is not known or shows nobody.
+    """
+    if frame != "person":
+        return person
+    photos: list[Photo] = []
+    for photo in person.photos:
+        pose = photo.need_pose("cutting out the person")
+        photos += through(photo, PersonFrame.around(pose.labels, size=size)).photos
+    return replace(person, photos=tuple(photos))
+
+
+def through(photo: Photo, frame: PersonFrame) -> Person:
+    """A photograph and its map as a frame shows them."""
+    pose = None if photo.pose is None else framed(photo.pose, frame)
+    return Person((photo.path,), (replace(photo, picture=frame.image(photo.picture), pose=pose),))
+
+
+def framed(pose: DensePose, frame: Frame | PersonFrame) -> DensePose:
+    """A map brought to another size, U and V included."""
+    return DensePose(frame.labels(pose.labels), None if pose.uv is None else frame.uv(pose.uv))
+
+
+def frame_mode(frame: FrameName) -> FrameMode:
+    """How what is not cut out is framed."""
+    return "pad" if frame == "person" else frame
+
+
+def named_parts(texts: Sequence[str]) -> list[str | int]:
+    """Parts as typed: labels are numbers."""
+    return [int(text) if text.isdigit() else text for text in texts]
+
+
+def seen(person: Person) -> DensePose | None:
+    """All that the person's photographs show, as one map (of pixels in a row); None if no map is known."""
+    labels = [pose.labels.reshape(1, -1) for pose in person.maps]
+    return DensePose(np.concatenate(labels, axis=1)) if labels else None

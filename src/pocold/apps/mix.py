@@ -1,0 +1,263 @@
+"""``pocold mix``: two people in one appearance code, by parts of the body, by weight, or both."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pocold.appearance import AppearanceCode
+from pocold.apps.drawing.draw import Task, draw_all, measured, progress_bar
+from pocold.apps.drawing.models import Model
+from pocold.apps.drawing.options import DrawOptions, FrameName
+from pocold.apps.drawing.results import Report, check_replaceable, picture_paths
+from pocold.apps.drawing.sources import (
+    CODE_ENDING,
+    Person,
+    Size,
+    cut_out,
+    encode_person,
+    frame_mode,
+    named_parts,
+    read_person,
+    with_maps,
+    working_size,
+)
+from pocold.apps.drawing.targets import SOURCE, Target, between, drawing_size, pose_label, read_targets, reference_map
+from pocold.apps.transfer import asked_size, check_code_path, map_tile, open_for, person_tile
+from pocold.densepose.labels import NUM_LABELS, body_part_labels
+from pocold.imaging.images import FrameMode
+from pocold.imaging.sheets import sheet_of_rows
+from pocold.pipeline import PoseTransferPipeline
+
+
+def mix_people(
+    pipeline: PoseTransferPipeline,
+    first: Person,
+    second: Person,
+    weight: float,
+    parts: Sequence[str | int] | None = None,
+    asked: Size | None = None,
+    mode: FrameMode = "pad",
+) -> AppearanceCode:
+    """The first person with a share of the second.
+
+    Args:
+        pipeline: encodes.
+        first, second: photographs, or codes.
+        weight: share of the second: 0 is the first person, and 1 the second, or the first with the second's parts.
+        parts: where the second comes in (names or labels); None is everywhere. All else is the first person's.
+        asked, mode: see :func:`pocold.apps.drawing.sources.encode_person`.
+
+    Raises:
+        ValueError: for a weight outside [0, 1], an unknown part, or parts of people who are codes, have no map, or do
+            not show them.
+    """
+    if not 0 <= weight <= 1:
+        raise ValueError(f"--weight: expected a number in [0, 1], got {weight:g}")
+    if parts is None or weight == 0:
+        return _whole(pipeline, first, second, weight, asked, mode)
+    own = sorted(body_part_labels(parts))
+    rest = [label for label in range(NUM_LABELS) if label not in own]
+    theirs = encode_person(pipeline, second, asked, mode, own)
+    if weight < 1:
+        theirs = encode_person(pipeline, first, asked, mode, own).blend(theirs, weight)
+    return AppearanceCode.union([encode_person(pipeline, first, asked, mode, rest), theirs]) if rest else theirs
+
+
+def _whole(
+    pipeline: PoseTransferPipeline, first: Person, second: Person, weight: float, asked: Size | None, mode: FrameMode
+) -> AppearanceCode:
+    if weight == 0:
+        return encode_person(pipeline, first, asked, mode)
+    if weight == 1:
+        return encode_person(pipeline, second, asked, mode)
+    return encode_person(pipeline, first, asked, mode).blend(encode_person(pipeline, second, asked, mode), weight)
+
+
+@dataclass(frozen=True, eq=False)
+class _Mixture:
+    """Two people, and what of the second is to come into the first.
+
+    Attributes:
+        model: encodes and draws.
+        options: how.
+        people: the two.
+        parts: as typed; none is everywhere.
+        frame: how photographs are framed.
+        report: of the command.
+        own, words: what every file's metadata say of it, and of the command line.
+    """
+
+    model: Model
+    options: DrawOptions
+    people: Sequence[Person]
+    parts: Sequence[str]
+    frame: FrameName
+    report: Report
+    own: dict[str, Any]
+    words: Sequence[str]
+
+    def code(self, weight: float) -> AppearanceCode:
+        """The code with so much of the second."""
+        parts = named_parts(self.parts) or None
+        size, mode = asked_size(self.options), frame_mode(self.frame)
+        return mix_people(self.model.pipeline, self.people[0], self.people[1], weight, parts, size, mode)
+
+    def draw(self, weights: Sequence[float], targets: Sequence[Target], size: Size) -> Iterator[Image.Image]:
+        """Every seed of every pose with every weight, in this order from the inside out; measured."""
+        seeds = range(self.options.seed, self.options.seed + self.options.num_images)
+        with measured(self.report), progress_bar(len(weights) * len(targets) * len(seeds)) as progress:
+            codes = [self.code(weight) for weight in weights]
+            tasks = [Task(code, target.pose, seed) for code in codes for target in targets for seed in seeds]
+            for picture in draw_all(self.model.pipeline, tasks, self.options, size, frame_mode(self.frame), progress):
+                self.report.drawn += 1
+                yield picture
+
+
+def run_mix(
+    files: tuple[Path, Path],
+    output: Path | None,
+    poses: Sequence[str],
+    parts: Sequence[str],
+    weight: float | None,
+    grid: str | None,
+    maps: Sequence[Path],
+    like: str,
+    frame: FrameName,
+    options: DrawOptions,
+) -> None:
+    """The body of ``pocold mix``; see there for the arguments."""
+    options.check()
+    if output is None:
+        raise ValueError(f"expected a file to write, such as -o mixed.png, or mixed{CODE_ENDING} for the code alone")
+    if maps and len(maps) != 2:
+        raise ValueError(f"--source-pose: expected one map for each of the two photographs, got {len(maps)}")
+    tiles = None if grid is None else _parse_grid(grid, poses, weight, options)
+    paths = _paths(output, files, poses, grid, options)
+    check_replaceable(paths, [*files, *maps, *map(Path, poses)], options.overwrite)
+    people = [read_person([file], maps[i : i + 1]) for i, file in enumerate(files)]
+    model = open_for(options)
+    people = [with_maps(person, model.pipeline) for person in people]
+    size, people = _prepare(model.pipeline, people, poses, options, frame)
+    report = Report(model, options, ["mix", *(file.name for file in files)])
+    own = {"source": [about for person in people for about in person.about()], "parts": list(parts), "frame": frame}
+    words = ["--parts", *parts] if parts else []
+    words += ["--like", Path(like).name] if like != SOURCE else []
+    words += ["--frame", frame] if frame != "pad" else []
+    words += ["--source-pose", *(path.name for path in maps)] if maps else []
+    mixture = _Mixture(model, options, people, parts, frame, report, own, words)
+
+    share = weight if weight is not None else 1.0 if parts else 0.5
+    if output.suffix == CODE_ENDING:
+        with measured(report):
+            code = mixture.code(share)
+        line = [*words, "--weight", str(share), "-o", output.name]
+        report.write_code(code, output, report.settings({**own, "weight": share}, line))
+    elif tiles is None:
+        _draw_pictures(mixture, share, _targets(people[0], poses, size, like, frame, None), poses, size, paths)
+    else:
+        weights = np.linspace(0, 1, tiles[0]).tolist() if tiles[0] > 1 else [share]
+        targets = _targets(people[0], poses, size, like, frame, tiles)
+        pictures = list(mixture.draw(weights, targets, size))
+        rows = [pictures[i : i + len(targets)] for i in range(0, len(pictures), len(targets))]
+        line = [*words, "--grid", str(grid), *_pose_words(poses), "-o", output.name]
+        line += ["--weight", str(share)] if tiles[0] == 1 else []
+        about = {**own, "weights": weights, "size": list(size), "poses": [target.text for target in targets]}
+        report.write(_grid_sheet(people, targets, rows, size), paths[0], report.settings(about, line, options.seed))
+    report.tell()
+
+
+def _paths(
+    output: Path, files: Sequence[Path], poses: Sequence[str], grid: str | None, options: DrawOptions
+) -> list[Path]:
+    """What will be written."""
+    if output.suffix == CODE_ENDING:
+        if poses or grid is not None:
+            raise ValueError(f"{output} is the code alone, without a picture: leave out --pose and --grid")
+        check_code_path(output)
+        return [output]
+    if grid is not None:
+        return picture_paths(output, ["grid"], 1)
+    labels = [pose_label(pose) for pose in poses] or [f"{files[0].stem}-{files[1].stem}"]
+    return picture_paths(output, labels, options.num_images)
+
+
+def _draw_pictures(
+    mixture: _Mixture,
+    share: float,
+    targets: Sequence[Target],
+    poses: Sequence[str],
+    size: Size,
+    paths: Sequence[Path],
+) -> None:
+    """Draw and write one picture per pose and seed."""
+    count = mixture.options.num_images
+    for i, (picture, path) in enumerate(zip(mixture.draw([share], targets, size), paths, strict=True)):
+        pose = i // count
+        line = [*mixture.words, "--weight", str(share), *_pose_words(poses[pose : pose + 1]), "-o", path.name]
+        about = {**mixture.own, "weight": share, "size": list(size), **targets[pose].settings()}
+        settings = mixture.report.settings(about, line, mixture.options.seed + i % count)
+        mixture.report.write(picture, path, settings)
+
+
+def _pose_words(poses: Sequence[str]) -> list[str]:
+    return ["--pose", *(Path(pose).name for pose in poses)] if poses else []
+
+
+def _parse_grid(text: str, poses: Sequence[str], weight: float | None, options: DrawOptions) -> tuple[int, int]:
+    """``ROWSxCOLUMNS`` as numbers, once they fit the other options."""
+    found = re.fullmatch(r"([1-9]\d?)x([1-9]\d?)", text.strip().lower())
+    if found is None:
+        raise ValueError(f"--grid: expected ROWSxCOLUMNS, such as 3x5 (from 1 to 99), got {text!r}")
+    rows, columns = int(found[1]), int(found[2])
+    if columns > 1 and len(poses) != 2:
+        raise ValueError(f"--grid {text}: columns go from one named pose to another, expected two, got {len(poses)}")
+    if columns == 1 and len(poses) > 1:
+        raise ValueError(f"--grid {text}: one column shows one pose, got {len(poses)}")
+    if rows > 1 and weight is not None:
+        raise ValueError(f"--grid {text}: rows go through all weights from 0 to 1; leave out --weight")
+    if options.num_images > 1:
+        raise ValueError("--grid draws one picture of each kind; leave out --num-images")
+    return rows, columns
+
+
+def _prepare(
+    pipeline: PoseTransferPipeline, people: list[Person], poses: Sequence[str], options: DrawOptions, frame: FrameName
+) -> tuple[Size, list[Person]]:
+    """(height, width) of the pictures, and the people cut out if that was asked for."""
+    asked = asked_size(options)
+    size = drawing_size(pipeline, poses, people[0], asked)
+    cut = [
+        cut_out(person, working_size(pipeline, asked, person.photos[0].size), frame) if person.photos else person
+        for person in people
+    ]
+    return size, cut
+
+
+def _targets(
+    first: Person, poses: Sequence[str], size: Size, like: str, frame: FrameName, tiles: tuple[int, int] | None
+) -> list[Target]:
+    """The poses asked for, or the first person's own; in a grid those between two."""
+    reference = reference_map(like, first, size, frame_mode(frame))
+    if tiles is not None and tiles[1] > 1:
+        return [between(poses[0], poses[1], t, size, reference) for t in np.linspace(0, 1, tiles[1]).tolist()]
+    if poses:
+        return read_targets(poses, size, reference, like)
+    if not first.maps:
+        raise ValueError(f"{first.files[0]} has no DensePose map, so its own pose is not known; give --pose")
+    return [Target(str(first.files[0]), first.maps[0])]
+
+
+def _grid_sheet(
+    people: Sequence[Person], targets: Sequence[Target], rows: Sequence[Sequence[Image.Image]], size: Size
+) -> Image.Image:
+    """Maps above; pictures from the first person to the second, whose photographs stand beside them."""
+    blank = Image.new("RGB", size[::-1], "white")
+    left = [person_tile(people[0], size), *[blank] * max(0, len(rows) - 2)]
+    left += [person_tile(people[1], size)] if len(rows) > 1 else []
+    above = [blank, *(map_tile(target.pose, size) for target in targets)]
+    return sheet_of_rows([above, *([tile, *row] for tile, row in zip(left, rows, strict=True))])

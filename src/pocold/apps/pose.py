@@ -1,0 +1,237 @@
+"""The body of ``pocold pose``: maps of named poses, of files and of photographs.
+
+Heavy imports stay inside, so that ``--help`` needs no torch.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from pocold.densepose.maps import DensePose
+
+_Layout = Literal["auto", "iuv", "ivu", "vui", "uvi", "labels", "parula", "viridis"]
+
+
+def pose(
+    name: Annotated[str | None, tyro.conf.Positional] = None,
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    like: Path | None = None,
+    size: str | None = None,
+    sheet: Path | None = None,
+    photo: Path | None = None,
+    show: Path | None = None,
+    person: int = 1,
+    picture: str | None = None,
+    read_as: _Layout = "auto",
+    write_as: _Layout = "auto",
+    estimator: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a DensePose map: of a named pose, NAME[:VIEW[:CROP]], such as walk:side, hips:back or wave:30:upper; of a
+    file in any format, a detectron2 dump included; or of the person in a photograph.
+
+    Args:
+        name: The pose, or the file to convert: .png .jpg .webp .npy .npz .pkl .pth. An unknown pose lists all. A
+            picture that is no map is taken for a photograph.
+        output: File to write: .png (red = part 0..24, green = 255 U, blue = 255 V), .npz, .npy, or .pkl (a dump). For a
+            dump also a folder, which is made if need be: then all its pictures are converted, to STEM.iuv.png.
+        like: Another DensePose map: a named pose is drawn with the height, position and build of the person seen there.
+        size: HEIGHTxWIDTH of the map; 256x176 for a named pose. With --like the other map's size is taken. Of a dump,
+            the size of the photo, if that is lost.
+        sheet: Instead, draw the whole library of poses into this PNG file.
+        photo: What the map belongs to: the photo that a dump was made from (or the folder of them all), that colours
+            were drawn over, or that --show draws over.
+        show: Draw the map in colours into this PNG file, over the photo if there is one.
+        person: Which person of a dump's picture, the largest first.
+        picture: Which picture of a dump, by its file name.
+        read_as: What the channels of the file hold; auto looks. Colours of a visualiser over a photo must be told.
+        write_as: What the channels of a written .png hold.
+        estimator: Folder of the network that finds maps in photographs; the bundled one if not given. With it the file
+            is a photograph, whatever it looks like.
+        overwrite: Replace an existing file even if it is an input, or is nothing that this command writes.
+    """
+    if sheet is not None:
+        from pocold.people.sheets import write_pose_sheet
+
+        write_pose_sheet(sheet)
+        return
+    if name is None:
+        raise ValueError("expected the name of a pose, such as walk:side, or --sheet FILE to see them all")
+    is_file = names_a_file(name)
+    file_options = {"--person": person != 1, "--picture": picture is not None, "--read-as": read_as != "auto"}
+    one_map_options: dict[str, object] = {
+        "--size": size,
+        "--picture": picture,
+        "--show": show,
+        "--write-as": write_as != "auto",
+    }
+    if is_file and output is not None and (output.is_dir() or not output.suffix):
+        others = {"--read-as": read_as != "auto", "--like": like, "--estimator": estimator}
+        _refuse(one_map_options | others, "is not for a whole dump")
+        _convert_all(Path(name), output, photo, person)
+        return
+    from pocold.densepose.formats.reading import read_pose
+    from pocold.densepose.formats.writing import check_writable, write_pose
+    from pocold.imaging.images import load_image
+    from pocold.people.body.camera import parse_size
+
+    photograph = None if photo is None else load_image(photo, "--photo")
+    if is_file:
+        _refuse({"--like": like}, f"fits a named pose to a person; {name} is a file")
+        map_options = file_options | {"--size": size, "--photo": photo}
+        if estimator is not None:
+            _refuse(map_options, f"is for files that hold a map; with --estimator {name} is a photograph")
+            drawn, photograph = _estimate(Path(name), estimator)
+        elif any(map_options.values()):
+            asked = None if size is None else parse_size(size)
+            drawn = read_pose(name, read_as, person=person, picture=picture, photo=photograph, size=asked)
+        else:
+            drawn, photograph = _map_or_photograph(Path(name))
+    else:
+        _refuse(file_options | {"--estimator": estimator}, f"is for files; {name} is a named pose")
+        drawn = _draw(name, size, like)
+    if output is None and show is None:
+        raise ValueError("expected a file to write, such as -o pose.png")
+    if output is not None:
+        check_writable(output, write_as)
+    _check_outputs(output, show, [Path(name), like, photo, estimator], overwrite)
+    if photograph is not None and photograph.size[::-1] != drawn.size:
+        (height, width), (wide, high) = drawn.size, photograph.size
+        raise ValueError(
+            f"--photo: expected one of the map's size {height}x{width} (height x width), got {high}x{wide}"
+        )
+    if show is not None:
+        _show(drawn, photograph, show)
+    if output is not None:
+        write_pose(drawn, output, write_as, photo="" if photo is None else str(photo))
+
+
+def _refuse(options: Mapping[str, object], reason: str) -> None:
+    """Raise a ValueError if any of these options was given."""
+    for option, given in options.items():
+        if given:
+            raise ValueError(f"{option} {reason}")
+
+
+def _draw(name: str, size: str | None, like: Path | None) -> "DensePose":
+    """The map of a named pose."""
+    from pocold.people.body.camera import parse_size
+    from pocold.people.poses import parse_pose
+
+    named = parse_pose(name)
+    if like is not None:
+        from pocold.densepose.coverage import warn_if_missing
+        from pocold.densepose.formats.reading import read_pose
+        from pocold.people.body.fitting import fit_pose
+
+        reference = read_pose(like)
+        fitted = fit_pose(named, reference)
+        warn_if_missing(reference, fitted)
+        return fitted
+    from pocold.people.body.posing import draw_densepose
+
+    return draw_densepose(named.pose, named.view, named.crop, parse_size(size or "256x176"))
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file can be opened as a picture at all."""
+    from pocold.imaging.images import load_image
+
+    try:
+        load_image(path)
+    except ValueError:
+        return False
+    return True
+
+
+def _map_or_photograph(path: Path) -> "tuple[DensePose, Image.Image | None]":
+    """The map that a file holds, or else shows; and the picture, if it is a photograph."""
+    from pocold.densepose.formats.reading import read_pose
+
+    try:
+        return read_pose(path), None
+    except ValueError as error:
+        if not _is_picture(path):
+            raise
+        found = _estimate(path, None, str(error))
+        print(f"pocold: warning: taken for a photograph, its map estimated; if it is a map: {error}", file=sys.stderr)
+        return found
+
+
+def _estimate(path: Path, estimator: Path | None, no_map: str | None = None) -> "tuple[DensePose, Image.Image]":
+    """The map found in a photograph, and the photograph; ``no_map`` says why it could not be read as a map."""
+    from pocold.imaging.images import load_image
+    from pocold.models.densepose_estimator import estimate_densepose, open_estimator
+
+    photo = load_image(path)
+    try:
+        return estimate_densepose(photo, open_estimator(estimator), str(path)), photo
+    except ValueError as error:
+        raise ValueError(str(error) if no_map is None else f"{no_map}; and as a photograph: {error}") from None
+
+
+def names_a_file(name: str) -> bool:
+    """Whether a file is meant, not a named pose: poses come first, whatever lies in the folder."""
+    from pocold.densepose.formats.reading import ENDINGS
+    from pocold.people.poses import POSES
+
+    if name.strip().lower().partition(":")[0] in POSES:
+        return False
+    return Path(name).suffix.lower() in ENDINGS or Path(name).is_file()
+
+
+def _check_outputs(output: Path | None, show: Path | None, inputs: Sequence[Path | None], overwrite: bool) -> None:
+    """Raise a ValueError if the map or the picture of it would replace an input, what is no map, or each other."""
+    from pocold.apps.drawing.results import check_replaceable, is_drawn
+    from pocold.densepose.formats.reading import read_pose
+
+    if output is not None and show is not None and output.absolute() == show.absolute():
+        raise ValueError(f"--output and --show would both write {output}; choose another name for one")
+
+    def is_map(path: Path) -> bool:
+        try:
+            read_pose(path)
+        except ValueError:
+            return False
+        return True
+
+    given = [path for path in inputs if path is not None]
+    for path, is_ours in ((output, is_map), (show, is_drawn)):
+        if path is not None:
+            check_replaceable([path], given, overwrite, is_ours)
+
+
+def _show(pose: "DensePose", photo: "Image.Image | None", path: Path) -> None:
+    from pocold.imaging.metadata import write_png
+
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"--show: expected a file name ending in .png, got {path.name}")
+    write_png(pose.to_image() if photo is None else pose.over(photo), path, {"command": "pose"})
+
+
+def _convert_all(dump: Path, folder: Path, photos: Path | None, person: int) -> None:
+    """All pictures of a dump into a folder; those without a person are counted."""
+    from pocold.densepose.formats.reading import is_dump, read_people
+
+    if not is_dump(dump):
+        raise ValueError(
+            f"{folder} is a folder, or has no ending: name the file to write, such as pose.png; only all pictures of a "
+            "dump go into a folder"
+        )
+    if photos is not None and not photos.is_dir():
+        raise ValueError(f"--photo: expected the folder of the dump's photos, got {photos}")
+    folder.mkdir(exist_ok=True)
+    written, empty = 0, []
+    for dumped, pose in read_people(dump, photos, person):
+        if pose is None:
+            empty.append(dumped.name)
+            continue
+        pose.write(folder / f"{Path(dumped.name).stem}.iuv.png")
+        written += 1
+    print(f"{folder}: {written} maps" + (f"; nobody was found in {', '.join(empty)}" if empty else ""))

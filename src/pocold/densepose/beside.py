@@ -1,0 +1,54 @@
+"""The map that belongs to a photograph, by where it lies."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pocold.densepose.maps import ChannelOrder
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Where the DensePose map of a picture lies.
+
+    Attributes:
+        pattern: path below the data set's folder with ``{folder}`` (the photo's folder), ``{stem}`` (its name without
+            ending), ``{path}`` (below the folder of pictures, without ending), ``{name}`` (as the data set calls it)
+            and ``{split}``.
+        channels: where the label is in a map of three channels; see :meth:`pocold.densepose.maps.DensePose.read`.
+
+    Raises:
+        ValueError: for an unknown placeholder.
+    """
+
+    pattern: str
+    channels: ChannelOrder = "auto"
+
+    def __post_init__(self) -> None:
+        self.fill(folder="", stem="", path="", name="", split="")
+
+    def fill(self, **values: str) -> str:
+        """The pattern with its placeholders filled in."""
+        try:
+            return self.pattern.format(**values)
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(
+                f"the pattern {self.pattern!r} cannot be filled in ({error}); known are {{folder}}, {{stem}}, "
+                "{path}, {name}, {split}"
+            ) from None
+
+
+MAPS_BESIDE = (
+    Maps("{folder}/{stem}.iuv.png"),
+    Maps("{folder}/{stem}_densepose.png"),
+    Maps("{folder}/{stem}_IUV.png", "vui"),  # DensePose's first tool, through OpenCV
+)
+
+
+def find_map(root: Path, maps: Iterable[Maps], **values: str) -> tuple[Path | None, ChannelOrder]:
+    """The first map that exists, with its channel order; None if there is none."""
+    for candidate in maps:
+        path = root / candidate.fill(**values)
+        if path.is_file():
+            return path, candidate.channels
+    return None, "auto"

@@ -1,0 +1,126 @@
+"""Completing what a photograph shows, on the body: points that it hides take the colour of the nearest that it shows.
+
+Every (part, U, V) has a place on the body at rest (``surface_chart.npz``, see ``scripts/pack_surface_chart.py``), so
+"nearest" is measured in metres there and not in the picture: a back takes the colour of the front, an arm that of the
+other arm. Hands, feet and head are completed from their own kind where any of it is seen.
+
+Legend: H W target size, M seen points of the body, N points to complete, K neighbours.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from pocold.densepose.correspondence import HIDDEN, Photograph, Surface
+from pocold.imaging.images import from_uint8
+
+_CHART = Path(__file__).with_name("surface_chart.npz")
+# What a metre counts for: through the body from front to back less, so that a back takes the front's colour at the same
+# height. Not through the head, whose back is hair and whose front is a face.
+_DEPTH, _HEAD_DEPTH = 0.35, 1.5
+_MIRROR_COST = 0.03  # metres that the mirror image of the body is further away
+_NEIGHBOURS = 8
+_SPREAD = 0.3  # neighbours this share of the distance further away still count
+_REACH = 0.1  # metres over which confidence falls to 1/e
+# Kinds of skin that clothes must not be drawn onto, and the rest.
+_KINDS = (frozenset({3, 4}), frozenset({5, 6}), frozenset({23, 24}), frozenset(range(1, 25)) - {3, 4, 5, 6, 23, 24})
+_HEAD = _KINDS[2]
+
+
+@lru_cache(maxsize=1)
+def surface_chart() -> np.ndarray:
+    """float32 ``(25, 64, 64, 3)``: metres to the person's left, backwards and up, of every cell of every chart."""
+    with np.load(_CHART) as file:
+        return file["place"].astype(np.float32)
+
+
+def complete(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
+    """The person's picture in a pose, with what no photograph shows taken from the nearest place on the body.
+
+    Args:
+        surface: what is known of the person.
+        labels: of the pose, integers 0..24, ``(H, W)``.
+        uv: ``(2, H, W)`` in [0, 1], or uint8 in 0..255.
+
+    Returns:
+        float32 ``(3, H, W)`` in [-1, 1], equal to :meth:`Surface.warp` where the point is seen; and the confidence,
+        float32 ``(H, W)``: 1 where the very point is seen, towards 0 with the distance of what was taken instead, 0 in
+        a background that was filled.
+    """
+    picture, visible = surface.warp(labels, uv)
+    wanted = (labels > 0) & (visible < 1)
+    if not bool(wanted.any()):
+        return picture, visible
+    steps = (uv.float() * 255).round().to(torch.uint8) if uv.is_floating_point() else uv
+    hidden, parts = steps[:, wanted].numpy(), labels[wanted].numpy()
+    filled = torch.zeros(3, len(parts))
+    confidence, known = torch.zeros(len(parts)), torch.zeros(len(parts))
+    for weight, photographs in surface.layers:
+        colours, distance = _nearest_colours(photographs, parts, hidden)
+        found = torch.isfinite(distance)
+        filled += torch.where(found, weight * colours, 0.0)
+        confidence += torch.where(found, weight * torch.exp(-distance / _REACH), 0.0)
+        known += weight * found
+    usable = known > 0
+    whole = known.masked_fill(~usable, 1)
+    # of a blend some layers may show the point: what they show counts by its share, the completion by the rest
+    share = visible[wanted]
+    picture = picture.clone()
+    mixed = share * picture[:, wanted] + (1 - share) * filled / whole
+    picture[:, wanted] = torch.where(usable, mixed, picture[:, wanted])
+    trusted = visible.clone()
+    trusted[wanted] = share + (1 - share) * confidence / whole
+    return picture, trusted
+
+
+def _nearest_colours(photographs: tuple[Photograph, ...], parts: np.ndarray, uv: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Colours ``(3, N)`` in [-1, 1] and distances ``(N,)`` in metres, infinite where nothing can be taken.
+
+    Args:
+        photographs: of one appearance.
+        parts: ``(N,)``, labels 1..24 of the points to complete.
+        uv: uint8 ``(2, N)``.
+    """
+    shown = np.concatenate([photo.labels.flatten().numpy() for photo in photographs])
+    body = np.flatnonzero((shown > 0) & (shown != HIDDEN))
+    colours = np.zeros((3, len(parts)), np.float32)
+    distance = np.full(len(parts), np.inf, np.float32)
+    if len(body) == 0:
+        return torch.from_numpy(colours), torch.from_numpy(distance)
+    seen = shown[body]
+    points = np.concatenate([photo.uv.flatten(1).numpy() for photo in photographs], 1)[:, body]
+    pixels = torch.cat([photo.picture.flatten(1) for photo in photographs], 1)[:, torch.from_numpy(body)]
+    values = from_uint8(pixels).numpy()
+    for kind in _KINDS:
+        targets = np.flatnonzero(np.isin(parts, list(kind)))
+        if len(targets) == 0:
+            continue
+        sources = np.flatnonzero(np.isin(seen, list(kind)))
+        if len(sources) == 0:
+            sources = np.arange(len(seen))
+        depth = _HEAD_DEPTH if kind is _HEAD else _DEPTH
+        places = _places(seen[sources], points[:, sources], depth)
+        mirrored = places * np.array([-1, 1, 1, 1], np.float32) + np.array([0, 0, 0, _MIRROR_COST], np.float32)
+        tree = cKDTree(np.concatenate([places, mirrored]), balanced_tree=False, compact_nodes=False)
+        count = min(_NEIGHBOURS, 2 * len(sources))
+        far, index = tree.query(_places(parts[targets], uv[:, targets], depth), k=count)
+        far, index = far.reshape(len(targets), count), index.reshape(len(targets), count)
+        scale = _SPREAD * far[:, :1] + 1e-3
+        weights = np.exp(-(((far - far[:, :1]) / scale) ** 2))
+        weights /= weights.sum(1, keepdims=True)
+        colours[:, targets] = (values[:, sources[index % len(sources)]] * weights).sum(-1)
+        distance[targets] = far[:, 0]
+    return torch.from_numpy(colours), torch.from_numpy(distance)
+
+
+def _places(parts: np.ndarray, uv: np.ndarray, depth: float) -> np.ndarray:
+    """Places ``(N, 4)`` in metres, the second scaled by ``depth``; the fourth is for what the mirror image costs."""
+    cells = uv.astype(np.int64) * 64 // 256
+    place = np.zeros((len(parts), 4), np.float32)
+    place[:, :3] = surface_chart()[parts, cells[0], cells[1]]
+    place[:, 1] *= depth
+    return place

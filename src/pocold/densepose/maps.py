@@ -1,0 +1,353 @@
+"""DensePose maps: files, mirroring, and the tensors the networks take.
+
+Legend: H W picture or latent size, B batch, P = 25 labels (0 background, 1..24 body parts).
+"""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image, PngImagePlugin
+from torch import Tensor
+
+from pocold.densepose.labels import LABEL_NAMES, MIRRORED_LABEL, MIRRORED_U, MIRRORED_V, NUM_LABELS
+from pocold.imaging.files import MAX_PIXELS, PICTURE_ERRORS, atomic_write
+
+# What the UNet sees of a pose: labels alone, as published, or U and V as well. Channels of each.
+PoseEncoding = Literal["labels", "iuv"]
+POSE_CHANNELS: dict[str, int] = {"labels": NUM_LABELS, "iuv": NUM_LABELS + 2}
+
+# Of an RGB file, red first: I the label, U and V the coordinates.
+ChannelOrder = Literal["auto", "iuv", "ivu", "vui", "uvi"]
+MAX_OVERSHOOT = 0.05  # by which U, V of a file may lie outside [0, 1]; more is another unit or another quantity
+CHANNEL_ORDER_KEY = "pocold:channels"  # text chunk of the PNG files that this module writes
+
+
+@dataclass(frozen=True, eq=False)
+class DensePose:
+    """One person's DensePose map.
+
+    Attributes:
+        labels: uint8 ``(H, W)``, body label of each pixel, 0 (background) to 24.
+        uv: float32 ``(2, H, W)`` in [0, 1], surface coordinates inside each part, or None.
+
+    Raises:
+        ValueError: on construction, if shapes, values or sizes are none of these.
+    """
+
+    labels: np.ndarray
+    uv: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        labels = np.asarray(self.labels)
+        if labels.dtype.kind not in "biuf":
+            raise ValueError(f"DensePose labels must be whole numbers, got {labels.dtype}")
+        if labels.ndim != 2 or 0 in labels.shape:
+            raise ValueError(f"DensePose labels must have shape (H, W), got {tuple(labels.shape)}")
+        if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.round(labels)).all()):
+            raise ValueError("DensePose labels must be whole numbers 0..24, got fractions, NaN or infinity")
+        if labels.min() < 0 or labels.max() >= NUM_LABELS:
+            raise ValueError(
+                f"DensePose labels must lie in 0..24, got values from {labels.min():g} to {labels.max():g}; "
+                "a picture of a map (coloured or blended over a photo) is not a map"
+            )
+        # a copy: the map is a value, whatever happens to the array it was made from
+        object.__setattr__(self, "labels", np.array(labels, dtype=np.uint8, order="C"))
+        if self.uv is None:
+            return
+        uv = np.array(self.uv, dtype=np.float32, order="C")
+        if uv.shape != (2, *labels.shape):
+            raise ValueError(f"DensePose uv must have shape (2, H, W) = {(2, *labels.shape)}, got {uv.shape}")
+        if not np.isfinite(uv).all() or uv.min() < 0 or uv.max() > 1:
+            raise ValueError("DensePose uv must be finite and lie in [0, 1]")
+        object.__setattr__(self, "uv", uv)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        height, width = self.labels.shape
+        return height, width
+
+    @property
+    def visible_parts(self) -> frozenset[int]:
+        """The body labels that occur, background left out."""
+        return frozenset(np.unique(self.labels).tolist()) - {0}
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], channels: ChannelOrder = "auto") -> "DensePose":
+        """Read a map from a picture file.
+
+        Understood are label maps (one 8-bit channel, or three equal ones) and IUV maps (three channels, U and V as
+        0..255). Tools disagree on where I is: detectron2-style arrays written through OpenCV have it in the blue
+        channel (``vui`` in RGB order), this class writes it into the red one (``iuv``).
+        ``pocold.densepose.formats`` reads more.
+
+        Args:
+            path: a lossless picture file, such as PNG.
+            channels: order of an RGB file; ``auto`` takes the outer channel that can hold the labels: all values lie in
+                0..24, and are 0 only where all channels are. Which of the others is U cannot be told: it says ``iuv``
+                or ``vui``.
+
+        Raises:
+            ValueError: if the file is missing or unreadable, is a colour picture, or its order cannot be told.
+        """
+        with open_map(path) as picture:
+            return cls.from_image(picture, channels)
+
+    @classmethod
+    def from_image(cls, picture: Image.Image, channels: ChannelOrder = "auto") -> "DensePose":
+        """A map from an opened picture; see :meth:`read`."""
+        if channels not in get_args(ChannelOrder):
+            raise ValueError(f"unknown channel order {channels!r}: expected one of {', '.join(get_args(ChannelOrder))}")
+        if picture.mode == "P":
+            raise ValueError(
+                "got a palette picture, whose numbers may be labels or colours; where they are labels, pass them as an "
+                "array, numpy.asarray(picture), or save them as a greyscale picture"
+            )
+        if picture.mode not in ("L", "RGB", "I", "I;16"):
+            raise ValueError(
+                "expected a label map (one channel) or an IUV map (three 8-bit channels), "
+                f"got a picture of mode {picture.mode}"
+            )
+        values = np.asarray(picture)
+        if values.ndim == 3 and picture.info.get(CHANNEL_ORDER_KEY) is None and (values == values[..., :1]).all():
+            values = values[..., 0]
+        if values.ndim == 2:
+            return cls(values)
+        return cls.from_channels(values, channels, picture.info.get(CHANNEL_ORDER_KEY))
+
+    @classmethod
+    def from_channels(
+        cls, values: np.ndarray, channels: ChannelOrder = "auto", written_order: str | None = None
+    ) -> "DensePose":
+        """A map from an array ``(H, W, 3)`` of label, U and V: floats with U, V in [0, 1], or whole numbers 0..255.
+
+        Args:
+            values: the array.
+            channels: their order; see :meth:`read`.
+            written_order: what the file itself says of it.
+
+        Raises:
+            ValueError: if the order cannot be told, or the values are no map.
+        """
+        if channels == "auto":
+            channels = _detect_channel_order(values, written_order)
+        label, *uv = (values[..., channels.index(name)] for name in "iuv")
+        scale = 1 if values.dtype.kind == "f" else 255
+        return cls(label, without_overshoot(np.stack(uv).astype(np.float32) / scale))
+
+    @classmethod
+    def load(cls, pose: "PoseInput", name: str = "pose") -> "DensePose":
+        """Any form of a map: a DensePose, a path, a PIL image, or labels ``(H, W)`` as numpy array or tensor.
+
+        Raises:
+            ValueError: if it is none of these, or not a valid map; ``name`` is what the message calls it.
+        """
+        if isinstance(pose, DensePose):
+            return pose
+        if isinstance(pose, str | os.PathLike):
+            return cls.read(pose)
+        if isinstance(pose, Tensor):
+            pose = pose.detach().cpu()
+            pose = (pose.float() if pose.is_floating_point() else pose).numpy()  # numpy knows no bfloat16
+        try:
+            if isinstance(pose, Image.Image):
+                return cls.from_image(pose)
+            if isinstance(pose, np.ndarray):
+                return cls(pose)
+        except (ValueError, *PICTURE_ERRORS) as error:
+            raise ValueError(f"{name}: {error}") from None
+        raise ValueError(f"{name}: expected a DensePose, path, PIL image, or labels (H, W), got {type(pose).__name__}")
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write a PNG, atomically: one channel of labels, or RGB = (I, 255 U, 255 V) where U and V are known.
+
+        Raises:
+            ValueError: if ``path`` does not end in ``.png`` (a lossy format would change labels), or cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise ValueError(f"DensePose maps are written as .png (lossless), got {path.name}")
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(self.encode())
+
+    def encode(self) -> bytes:
+        """The bytes of the PNG file that :meth:`write` writes."""
+        notes = PngImagePlugin.PngInfo()
+        if self.uv is None:
+            picture = Image.fromarray(self.labels)
+        else:
+            quantised = np.round(self.uv * 255).astype(np.uint8)
+            picture = Image.fromarray(np.stack([self.labels, *quantised], axis=-1))
+            notes.add_text(CHANNEL_ORDER_KEY, "iuv")
+        buffer = io.BytesIO()
+        picture.save(buffer, format="PNG", pnginfo=notes)
+        return buffer.getvalue()
+
+    def hflip(self) -> "DensePose":
+        """The map of the mirrored picture: columns reversed, left and right labels exchanged, U and V turned around
+        where a chart does so (:data:`MIRRORED_U`, :data:`MIRRORED_V`). Twice is the identity, up to rounding of U, V.
+        """
+        labels = self.labels[:, ::-1]
+        if self.uv is None:
+            return DensePose(MIRRORED_LABEL[labels])
+        turned = np.stack([MIRRORED_U[labels], MIRRORED_V[labels]])
+        uv = self.uv[:, :, ::-1]
+        return DensePose(MIRRORED_LABEL[labels], np.where(turned, 1 - uv, uv))
+
+    def to_image(self) -> Image.Image:
+        """An RGB picture of the labels for people to look at; not readable back."""
+        return Image.fromarray(_palette()[self.labels])
+
+    def over(self, photo: Image.Image) -> Image.Image:
+        """The coloured labels over the grey of an RGB photo: a shifted or mirrored map shows at once.
+
+        Raises:
+            ValueError: if the photo has another size than the map.
+        """
+        if photo.size != self.size[::-1]:
+            width, height = photo.size
+            raise ValueError(f"the photo is {height}x{width} (height x width), its map {self.size[0]}x{self.size[1]}")
+        colours = np.asarray(self.to_image(), dtype=np.float32)
+        grey = np.repeat(np.asarray(photo).mean(-1, keepdims=True), 3, -1)
+        blended = np.where(self.labels[..., None] > 0, 0.35 * grey + 0.65 * colours, grey)
+        return Image.fromarray(blended.astype(np.uint8))
+
+
+PoseInput = DensePose | str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
+
+
+class ColourPictureError(ValueError):
+    """A picture of three channels none of which holds labels."""
+
+
+@contextmanager
+def open_map(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """A picture file that should hold a map, decoded; every error inside the block becomes a ValueError with the path.
+
+    Raises:
+        ValueError: if the file is missing, too large or no picture.
+    """
+    path = Path(path)
+    try:
+        with Image.open(path) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(f"{picture.width}x{picture.height} is more than {MAX_PIXELS // 10**6} megapixels")
+            picture.load()
+            yield picture
+    except FileNotFoundError:
+        raise ValueError(f"no such DensePose file: {path}") from None
+    except PICTURE_ERRORS as error:
+        raise ValueError(f"{path} cannot be read as a DensePose picture: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _detect_channel_order(values: np.ndarray, written_order: str | None) -> Literal["iuv", "vui"]:
+    """Which of the outer channels is I, unless the file says so itself: the only one that can be."""
+    if written_order == "iuv":
+        return "iuv"
+    first, last = values[..., 0], values[..., 2]
+    fits = [
+        bool(outer.min() >= 0 and outer.max() < NUM_LABELS and (outer == np.round(outer)).all())
+        for outer in (first, last)
+    ]
+    if all(fits):  # U and V are 0 on the background, but also on the body: labels are not
+        body = values.any(-1)
+        fits = [not (body & (outer == 0)).any() for outer in (first, last)]
+        if fits[0] == fits[1]:
+            raise ValueError(
+                "both the first and the last channel could hold the labels; say which with channels='iuv' or 'vui'"
+            )
+    if not any(fits):
+        raise ColourPictureError(
+            "expected a DensePose map, but neither the first nor the last channel lies in 0..24 "
+            f"(they reach {first.max():g} and {last.max():g}); this looks like a colour picture"
+        )
+    return "iuv" if fits[0] else "vui"
+
+
+def _palette() -> np.ndarray:
+    """uint8 (25, 3): black, then hues that differ between neighbouring parts; right-hand parts are darker."""
+    colours = np.zeros((NUM_LABELS, 3), dtype=np.uint8)
+    for label in range(1, NUM_LABELS):
+        hue = (0.61803398875 * label) % 1.0  # golden-ratio steps keep any run of labels apart
+        value = 0.75 if LABEL_NAMES[label].startswith("right") else 0.95
+        rgb = [value * (1 - 0.65 * min(1.0, max(0.0, abs((hue + k) % 1.0 * 6 - 3) - 1))) for k in (0, 2 / 3, 1 / 3)]
+        colours[label] = np.round(np.array(rgb) * 255)
+    return colours
+
+
+def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Reduce label maps to a level's own size by nearest neighbour, in exact integer arithmetic.
+
+    Row ``i`` of the result is row ``floor(i * H / h)`` of the input, as in torch's ``nearest``; because any size is
+    reduced from the map itself, levels of odd latents stay aligned with their features.
+
+    Args:
+        labels: ``(..., H, W)``, any dtype.
+        size: ``(h, w)``.
+
+    Returns:
+        ``(..., h, w)``, dtype and device of ``labels``.
+    """
+    (height, width), (h, w) = labels.shape[-2:], size
+    if (height, width) == (h, w):
+        return labels
+    rows = torch.arange(h, device=labels.device) * height // h
+    columns = torch.arange(w, device=labels.device) * width // w
+    return labels[..., rows[:, None], columns]
+
+
+def one_hot(labels: Tensor, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """The pose as the UNet takes it (method.md 1): labels at latent size, one channel per label.
+
+    Args:
+        labels: ``(B, H, W)``, integers 0..24 at any resolution.
+        size: latent size ``(h, w)``.
+
+    Returns:
+        ``(B, 25, h, w)``, zeros and ones. A dropped pose is this times zero.
+    """
+    resized = resize_labels(labels, size).long()
+    return torch.nn.functional.one_hot(resized, NUM_LABELS).permute(0, 3, 1, 2).to(dtype).contiguous()
+
+
+def encode_pose(labels: Tensor, uv: Tensor | None, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """The pose as the UNet takes it: :func:`one_hot`, and with ``uv`` two more channels, zero in the background.
+
+    Args:
+        labels: ``(B, H, W)``, integers 0..24 at any resolution.
+        uv: ``(B, 2, H, W)`` in [0, 1] for the encoding ``iuv``, None for ``labels``.
+        size: latent size ``(h, w)``.
+
+    Returns:
+        ``(B, 25 or 27, h, w)``. A dropped pose is this times zero.
+    """
+    encoded = one_hot(labels, size, dtype)
+    if uv is None:
+        return encoded
+    body = 1 - encoded[:, :1]
+    return torch.cat([encoded, resize_labels(uv, size).to(dtype) * body], dim=1)
+
+
+def without_overshoot(uv: np.ndarray) -> np.ndarray:
+    """U, V of a network that overshoots [0, 1] by a little, clipped to it; others, which are an error, as they are."""
+    little = uv.dtype.kind == "f" and uv.size and uv.min() >= -MAX_OVERSHOOT and uv.max() <= 1 + MAX_OVERSHOOT
+    return uv.clip(0, 1) if little else uv
+
+
+def require_uv(uv: np.ndarray | None, name: str, purpose: str) -> np.ndarray:
+    """``uv``; a ValueError if a map has none although ``purpose`` needs them. ``name`` is what it calls the map."""
+    if uv is None:
+        raise ValueError(
+            f"{name}: its DensePose map has labels only, but {purpose} needs U and V; "
+            "give a map of three channels (IUV)"
+        )
+    return uv

@@ -1,0 +1,4 @@
+"""Bytes to tensors and back: files, pictures, metadata, sheets. Knows nothing of bodies.
+
+From outside import the modules: files, images, metadata, sheets.
+"""

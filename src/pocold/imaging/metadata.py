@@ -1,0 +1,56 @@
+"""What a picture that pocold wrote says of itself: settings in a text chunk, and that it is synthetic."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, PngImagePlugin
+
+from pocold.imaging.files import PICTURE_ERRORS, atomic_write
+from pocold.imaging.images import open_picture
+
+_METADATA_KEY = "pocold"
+
+
+def write_png(image: Image.Image, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> None:
+    """Write a generated picture as PNG, atomically, marked as synthetic.
+
+    Args:
+        image: RGB picture.
+        path: file name ending in ``.png``.
+        metadata: JSON-serialisable settings, kept in the text chunk ``pocold``; ``{"synthetic": true}`` is added.
+
+    Raises:
+        ValueError: if the name does not end in ``.png`` or the folder does not exist.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"generated pictures are written as .png (they carry metadata), got {path.name}")
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text(_METADATA_KEY, json.dumps({**(metadata or {}), "synthetic": True}, sort_keys=True))
+    with atomic_write(path) as temporary:
+        image.save(temporary, format="PNG", pnginfo=notes)
+
+
+def read_png_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The settings that :func:`write_png` stored.
+
+    Raises:
+        ValueError: if the file cannot be read or was not written by pocold.
+    """
+    picture = open_picture(Path(path), "picture")
+    try:
+        text = getattr(picture, "text", {}).get(_METADATA_KEY)
+    except PICTURE_ERRORS as error:
+        raise ValueError(f"{path} cannot be read as a picture: {error}") from error
+    if text is None:
+        raise ValueError(f"{path} carries no pocold metadata")
+    try:
+        notes = json.loads(text)
+    except json.JSONDecodeError:
+        notes = None
+    if not isinstance(notes, dict):
+        raise ValueError(f"{path} carries metadata under pocold's name that pocold did not write")
+    return notes

@@ -1,0 +1,1 @@
+"""From a dressed figure to a picture: raster, materials, light, studio."""

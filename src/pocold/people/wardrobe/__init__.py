@@ -1,0 +1,1 @@
+"""What people wear and who they are: garments, cuts, fabrics, hair, looks."""

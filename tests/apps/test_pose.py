@@ -1,0 +1,124 @@
+"""``pocold pose`` on photographs, beside the files and named poses that it always took."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from estimators import SIZE, colour_estimator, constant_estimator, photo_of
+from pocold import DensePose
+from pocold.cli import main
+from pocold.models import densepose_estimator
+from pocold.models.densepose_estimator import estimate_densepose
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights") / "densepose_estimator"
+    colour_estimator().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def photo(tmp_path):
+    photo_of((128, 96), (12, 20, 116, 76)).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+@pytest.fixture
+def bundled(folder, monkeypatch):
+    monkeypatch.setattr(densepose_estimator, "BUNDLED", folder.parent)
+
+
+def failure(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["pose", *(str(argument) for argument in arguments)])
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_the_map_of_a_photograph(photo, folder, tmp_path):
+    main(["pose", str(photo), "--estimator", str(folder), "-o", str(tmp_path / "pose.png")])
+    found = DensePose.read(tmp_path / "pose.png")
+    expected = estimate_densepose(photo, colour_estimator())
+    assert found.size == (128, 96)
+    assert found.visible_parts == {2, 24}
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_allclose(found.uv, expected.uv, atol=0.5 / 255 + 1e-6)
+
+
+def test_a_picture_that_is_no_map_is_taken_for_a_photograph(photo, bundled, tmp_path, capsys):
+    main(["pose", str(photo), "-o", str(tmp_path / "pose.npz"), "--show", str(tmp_path / "look.png")])
+    warning = capsys.readouterr().err
+    assert warning.startswith(f"pocold: warning: taken for a photograph, its map estimated; if it is a map: {photo}")
+    assert warning.count("\n") == 1
+    assert (tmp_path / "pose.npz").is_file()
+    shown = np.asarray(Image.open(tmp_path / "look.png")).astype(int)
+    assert shown.shape == (128, 96, 3)
+    assert np.ptp(shown[2, 2]) == 0  # grey background: the map lies over the photograph
+
+
+def test_a_map_stays_a_map(bundled, tmp_path):
+    labels = np.zeros(SIZE, dtype=np.uint8)
+    labels[10:50, 10:30] = 9
+    DensePose(labels).write(tmp_path / "map.png")
+    main(["pose", str(tmp_path / "map.png"), "-o", str(tmp_path / "again.png")])
+    np.testing.assert_array_equal(DensePose.read(tmp_path / "again.png").labels, labels)
+
+
+def test_what_is_neither_says_both(bundled, tmp_path, capsys):
+    green = np.full((64, 48, 3), (60, 120, 40), dtype=np.uint8)
+    Image.fromarray(green).save(tmp_path / "lawn.png")
+    told = failure([tmp_path / "lawn.png", "-o", tmp_path / "pose.png"], capsys)
+    assert "this looks like a colour picture" in told
+    assert "and as a photograph: " in told
+    assert "no person was found" in told
+    assert told.count("\n") == 1
+    Image.fromarray(green[..., 1]).save(tmp_path / "grey.png")
+    assert "must lie in 0..24" in failure([tmp_path / "grey.png", "-o", tmp_path / "pose.png"], capsys)
+    assert not (tmp_path / "pose.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["walk", "--estimator", "x"], "--estimator is for files; walk is a named pose"),
+        (["photo.png", "--estimator", "x", "--person", "2"], "--person is for files that hold a map; with --estimator"),
+        (["photo.png", "--estimator", "x", "--size", "64x48"], "--size is for files that hold a map"),
+        (["photo.png", "--estimator", "x"], "no such file: x/config.json"),
+        (["missing.png"], "no such DensePose file: missing.png"),
+    ],
+)
+def test_mistakes(photo, arguments, message, capsys, monkeypatch):
+    monkeypatch.chdir(photo.parent)
+    assert message in failure([*arguments, "-o", "pose.png"], capsys)
+
+
+def test_an_estimator_that_finds_nobody(photo, tmp_path, capsys):
+    constant_estimator(0).save_pretrained(tmp_path / "blind")
+    assert f"{photo}: no person was found" in failure(
+        [photo, "--estimator", tmp_path / "blind", "-o", tmp_path / "pose.png"], capsys
+    )
+
+
+def test_inputs_and_foreign_files_are_not_replaced(photo, folder, tmp_path, capsys):
+    before = photo.read_bytes()
+    assert "is an input of this command" in failure([photo, "--estimator", folder, "-o", photo], capsys)
+    foreign = tmp_path / "foreign.png"
+    foreign.write_bytes(before)
+    assert "was not written by this command" in failure(["walk:side", "-o", foreign], capsys)
+    assert "was not written by this command" in failure(["walk:side", "--show", foreign], capsys)
+    assert photo.read_bytes() == foreign.read_bytes() == before
+    main(["pose", "walk:side", "-o", str(foreign), "--overwrite"])
+    assert DensePose.read(foreign).size == (256, 176)
+
+
+def test_its_own_files_are_replaced(tmp_path):
+    for pose in ("walk:side", "hips:back"):
+        main(["pose", pose, "-o", str(tmp_path / "pose.png"), "--show", str(tmp_path / "look.png")])
+    assert 1 in DensePose.read(tmp_path / "pose.png").visible_parts
+
+
+def test_output_and_show_are_two_files(tmp_path, capsys):
+    same = tmp_path / "same.png"
+    assert "would both write" in failure(["walk:side", "-o", same, "--show", same], capsys)
+    assert not same.exists()
