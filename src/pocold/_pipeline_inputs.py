@@ -178,7 +178,12 @@ def photographed(
 
 
 def surface_hint(
-    vae: autoencoder.Autoencoder, surfaces: Sequence[Surface], labels: Tensor, uv: Tensor, device: torch.device
+    vae: autoencoder.Autoencoder,
+    surfaces: Sequence[Surface],
+    labels: Tensor,
+    uv: Tensor,
+    device: torch.device,
+    shrink: int = 1,
 ) -> Tensor:
     """The hint for B poses.
 
@@ -188,11 +193,13 @@ def surface_hint(
         labels: of the poses, ``(B, H, W)``.
         uv: ``(B, 2, H, W)``.
         device: where the autoencoder computes.
+        shrink: how many times smaller the poses are than the surfaces' photographs should be.
 
     Returns:
         ``(B, C + 1, h, w)``, see :func:`pocold.models.autoencoder.encode_hint`.
     """
-    surfaces = [*surfaces] * len(labels) if len(surfaces) == 1 else surfaces
+    surfaces = [surface.shrunk(shrink) for surface in surfaces]
+    surfaces = surfaces * len(labels) if len(surfaces) == 1 else surfaces
     warped = [surface.warp(*pose) for surface, *pose in zip(surfaces, labels, uv, strict=True)]
     pictures, visible = (torch.stack(tensors).to(device) for tensors in zip(*warped, strict=True))
     return autoencoder.encode_hint(vae, pictures, visible)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 import torch
+import torch.nn.functional as F
 from diffusers import DiffusionPipeline
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from torch import Tensor
@@ -218,7 +219,8 @@ class PoseTransferPipeline(DiffusionPipeline):
                 models that take a surface hint or have a refiner. Without any the pipeline's estimator finds them, if
                 it has one.
             parts: body parts (names or labels) to extract from, all others are left out.
-            height, width: size the photographs are framed to; by default the model's, or their own.
+            height, width: size the photographs are framed to, as in :meth:`__call__`; by default the model's, or their
+                own.
             frame: how; see :class:`pocold.imaging.images.Frame`.
             generator: draw the latent from the autoencoder's distribution, as published; None takes its mean, which
                 makes the code repeatable.
@@ -228,16 +230,19 @@ class PoseTransferPipeline(DiffusionPipeline):
             ValueError: for pictures or maps that cannot be used, or if a map shows none of ``parts``.
         """
         refined = refine and self.refiner is not None
+        shrink = self._enlarges if refined else 1
         photographs = inputs.load_photographs(
             source,
             source_pose,
-            lambda own: self._size(height, width, default=self.native_size or own),
+            lambda own: self._size(height, width, self._default_size(refined) or own, shrink),
             frame,
             labels_for=None if parts is None else "parts",
             uv_for=_HINT if self.takes_surface_hint else _REFINER if refined else None,
             estimator=self.densepose_estimator,
         )
-        codes = [self.encode_tensors(picture, labels, parts, generator, uv) for picture, labels, uv in photographs]
+        codes = [
+            self.encode_tensors(picture, labels, parts, generator, uv, shrink) for picture, labels, uv in photographs
+        ]
         return codes[0] if len(codes) == 1 else AppearanceCode.union(codes)
 
     @torch.no_grad()
@@ -248,6 +253,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         parts: str | int | Sequence[str | int] | None = None,
         generator: Generator = None,
         uv: Tensor | None = None,
+        shrink: int = 1,
     ) -> AppearanceCode:
         """The inner door of :meth:`encode_appearance`: a batch of people, one photograph each.
 
@@ -257,12 +263,14 @@ class PoseTransferPipeline(DiffusionPipeline):
             parts: see :meth:`encode_appearance`.
             generator: likewise.
             uv: U and V ``(B, 2, H, W)`` in [0, 1], needed for a surface hint, and to refine what is drawn of the code.
+            shrink: how many times smaller the pictures are for the autoencoder than for the refiner.
 
         Returns:
             The codes of B people.
         """
         pictures = pictures.to(self._execution_device)
-        latents = autoencoder.encode(self.vae, pictures, sample=generator is not None, generator=generator)
+        seen = F.avg_pool2d(pictures, shrink) if shrink > 1 else pictures
+        latents = autoencoder.encode(self.vae, seen, sample=generator is not None, generator=generator)
         features = self.appearance_encoder(latents.to(self.appearance_encoder.dtype))
         masks = None
         if parts is not None:
@@ -322,8 +330,9 @@ class PoseTransferPipeline(DiffusionPipeline):
             source_pose: maps of the photographs, with U and V, for models that take a surface hint; see
                 :meth:`encode_appearance`.
             image: a picture to edit, with ``mask``: bool or 0/255, True where it is generated, of the picture's size.
-            height, width: of the result, multiples of the autoencoder's factor; by default the model's size, or the
-                first pose's. Photographs, poses and the edited picture are framed to it.
+            height, width: of the result, multiples of the autoencoder's factor (times that by which a refiner
+                enlarges); by default the model's size, or the first pose's. Photographs, poses and the edited picture
+                are framed to it.
             frame: how; see :class:`pocold.imaging.images.Frame`.
             num_inference_steps: denoising steps; None takes the model's own (:attr:`sampling`).
             guidance: formula by name; see ``pocold.diffusion.guidance``.
@@ -364,19 +373,26 @@ class PoseTransferPipeline(DiffusionPipeline):
             inputs.check_one_of("callback_on_step_end_tensor_inputs", name, self._callback_tensor_inputs)
         self._interrupt = False
         maps = inputs.load_poses(pose)
-        size = self._size(height, width, default=self.native_size or maps[0].size)
-        factor = autoencoder.downsampling_factor(self.vae)
-        latent_size = (size[0] // factor, size[1] // factor)
-        code = None
         # Decay keeps a scale of zero, so what needs no source now needs none at any time step.
-        if WITH_APPEARANCE & set(formula(*scales).needed):
-            code = self._code(source, source_pose, len(maps), size, frame, refine)
+        sourced = bool(WITH_APPEARANCE & set(formula(*scales).needed))
+        refiner = self.refiner if refine and sourced and output_type != "latent" else None
+        shrink = 1 if refiner is None else self._enlarges
+        size = self._size(height, width, self._default_size(refiner is not None) or maps[0].size, shrink)
+        drawn_size = (size[0] // shrink, size[1] // shrink)
+        factor = autoencoder.downsampling_factor(self.vae)
+        latent_size = (drawn_size[0] // factor, drawn_size[1] // factor)
+        code = None
+        if sourced:
+            code = self._code(source, source_pose, len(maps), size, frame, refine=refiner is not None)
         hinted = code is not None and self.takes_surface_hint
-        refiner = self.refiner if refine and code is not None and output_type != "latent" else None
         sees_uv = self.unet.config.pose_encoding == "iuv"
-        frames = [Frame(pose_map.size, size, frame) for pose_map in maps]
         purpose = _HINT if hinted else _ENCODING if sees_uv else None if refiner is None else _REFINER
-        labels, uv = inputs.frame_maps(maps, frames, inputs.numbered("pose", len(maps)), purpose)
+        (labels, uv), (whole_labels, whole_uv) = (
+            inputs.frame_maps(
+                maps, [Frame(m.size, to, frame) for m in maps], inputs.numbered("pose", len(maps)), purpose
+            )
+            for to in (drawn_size, size)
+        )
         poses = encode_pose(labels, uv if sees_uv else None, latent_size, self.unet.dtype).to(self._execution_device)
 
         steps = self.scheduler.config.num_train_timesteps
@@ -385,7 +401,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         noise = inputs.starting_noise(shape, generator, latents, self._execution_device)
         edited = None
         if image is not None and mask is not None:
-            edited = EditedImage.load(image, mask, self.vae, size, frame, self._execution_device)
+            edited = EditedImage.load(image, mask, self.vae, size, frame, self._execution_device, shrink)
         elif image is not None or mask is not None:
             raise ValueError("editing needs both image and mask")
 
@@ -406,7 +422,7 @@ class PoseTransferPipeline(DiffusionPipeline):
                 # again for every batch: solvers keep a history of steps
                 self._set_timesteps(how.num_inference_steps)
                 people = code if code is None or len(code) == 1 else code[rows]
-                hint = self._hint(people, labels[rows], uv[rows]) if hinted and uv is not None else None
+                hint = self._hint(people, labels[rows], uv[rows], shrink) if hinted and uv is not None else None
                 final = denoise(
                     self.unet,
                     self.scheduler,
@@ -422,8 +438,8 @@ class PoseTransferPipeline(DiffusionPipeline):
                 )
                 if output_type != "latent":
                     final = autoencoder.decode(self.vae, final).float().clamp(-1, 1)
-                if refiner is not None and people is not None and people.surface is not None and uv is not None:
-                    final = repair(refiner, final, people.surface, labels[rows], uv[rows], edited)
+                if refiner is not None and people is not None and people.surface is not None and whole_uv is not None:
+                    final = repair(refiner, final, people.surface, whole_labels[rows], whole_uv[rows], edited)
                 if output_type != "latent" and edited is not None and feather is not None:
                     final = edited.paste_back(final, feather)
                 results.append(final)
@@ -453,11 +469,19 @@ class PoseTransferPipeline(DiffusionPipeline):
     @property
     def native_size(self) -> tuple[int, int] | None:
         """(height, width) of the pictures that the model was trained for; None if its files do not say."""
+        return self._default_size(self.refiner is not None)
+
+    @property
+    def _enlarges(self) -> int:
+        return 1 if self.refiner is None else int(self.refiner.config.enlarges)
+
+    def _default_size(self, refined: bool) -> tuple[int, int] | None:
         factor, latent = autoencoder.downsampling_factor(self.vae), self.unet.config.sample_size
+        factor *= self._enlarges if refined else 1
         return None if latent is None else (latent[0] * factor, latent[1] * factor)
 
-    def _size(self, height: int | None, width: int | None, default: tuple[int, int]) -> tuple[int, int]:
-        return inputs.picture_size(height, width, default, autoencoder.downsampling_factor(self.vae))
+    def _size(self, height: int | None, width: int | None, default: tuple[int, int], shrink: int) -> tuple[int, int]:
+        return inputs.picture_size(height, width, default, shrink * autoencoder.downsampling_factor(self.vae))
 
     def _code(
         self,
@@ -494,7 +518,8 @@ class PoseTransferPipeline(DiffusionPipeline):
             )
         return source.to(self._execution_device, self.unet.dtype)
 
-    def _hint(self, code: AppearanceCode | None, labels: Tensor, uv: Tensor) -> Tensor:
+    def _hint(self, code: AppearanceCode | None, labels: Tensor, uv: Tensor, shrink: int) -> Tensor:
         assert code is not None  # there is no hint without a source
         assert code.surface is not None  # checked when the code came in
-        return inputs.surface_hint(self.vae, code.surface, labels, uv, self._execution_device).to(self.unet.dtype)
+        hint = inputs.surface_hint(self.vae, code.surface, labels, uv, self._execution_device, shrink)
+        return hint.to(self.unet.dtype)

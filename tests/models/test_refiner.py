@@ -251,6 +251,46 @@ def test_half_precision(toy):
     assert np.isfinite(pipeline(photo(), figure(6), source_pose=figure(), **OPTIONS).images).all()
 
 
+@pytest.mark.parametrize("options", [{}, {"surface_hint": True}])
+def test_a_refiner_that_enlarges(toy, options):
+    """Drawn at half the size, repaired at the whole: the drawing is that of the shrunk photograph and poses."""
+    pipeline = with_refiner(toy, **options)
+    pipeline.register_modules(refiner=tiny(enlarges=2))
+    large = figure(6).labels.repeat(2, 0).repeat(2, 1)
+    pose = DensePose(large, figure(6).uv.repeat(2, 1).repeat(2, 2))
+    seen = DensePose(figure().labels.repeat(2, 0).repeat(2, 1), figure().uv.repeat(2, 1).repeat(2, 2))
+    person = photo().resize((2 * SIZE[1], 2 * SIZE[0]), Image.Resampling.NEAREST)
+    given = {"height": 2 * SIZE[0], "width": 2 * SIZE[1], "generator": None}
+    picture = pipeline(person, pose, source_pose=seen, **OPTIONS | given | {"generator": seeded()}).images
+    assert picture.shape == (1, 2 * SIZE[0], 2 * SIZE[1], 3)
+    small = pipeline(photo(), figure(6), source_pose=figure(), refine=False, generator=seeded(), **OPTIONS).images
+    surface = pipeline.encode_appearance(person, source_pose=seen, height=128, width=96).surface
+    assert surface[0].layers[0][1][0].picture.shape == (3, 128, 96)
+    drawn = torch.from_numpy(small).permute(0, 3, 1, 2) * 2 - 1
+    maps = torch.from_numpy(pose.labels)[None], torch.from_numpy(pose.uv)[None]
+    expected = (refine(pipeline.refiner, drawn, surface, *maps).detach().permute(0, 2, 3, 1) + 1) / 2
+    np.testing.assert_allclose(picture, expected, atol=2e-2)
+    with pytest.raises(ValueError, match="height and width must be multiples of 16"):
+        pipeline(person, pose, source_pose=seen, **OPTIONS | {"height": 120, "width": 96})
+
+
+def test_an_edit_with_a_refiner_that_enlarges(toy):
+    pipeline = with_refiner(toy)
+    pipeline.register_modules(refiner=tiny(enlarges=2))
+    mask = np.zeros(SIZE, dtype=bool)
+    mask[20:40, 10:30] = True
+    edited = pipeline(
+        photo(), figure(6), source_pose=figure(), image=photo(5), mask=mask, generator=seeded(), feather=0, **OPTIONS
+    ).images[0]
+    given = np.asarray(photo(5)) / np.float32(255)
+    np.testing.assert_array_equal((edited[~mask] * 255).round(), (given[~mask] * 255).round())
+
+
+def test_a_factor_below_one():
+    with pytest.raises(ValueError, match="enlarges must be at least 1, got 0"):
+        tiny(enlarges=0)
+
+
 # -- completion -------------------------------------------------------------------------------------------------------
 
 

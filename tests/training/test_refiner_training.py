@@ -13,7 +13,7 @@ from runs import changed, log, weights
 from pocold import PoseTransferPipeline
 from pocold.cli import main
 from pocold.data.repairs import RepairPairs, change_backdrop, check_repairs, write_repairs
-from pocold.models.refiner import load_refiner
+from pocold.models.refiner import enlarged, load_refiner
 from pocold.training.config import (
     RefinerAugmentationConfig,
     RefinerLossConfig,
@@ -84,19 +84,23 @@ def test_resume_of_a_refiner_equals_a_straight_run_to_the_bit(refiner_config):
     assert all(not torch.equal(start[key], value) for key, value in a.items() if key.endswith("conv1.weight"))
 
 
-def test_pairs_are_drawn_by_a_pipeline_and_go_on_where_they_stopped(refiner_config, tmp_path):
+@pytest.mark.parametrize("enlarges", [1, 2])
+def test_pairs_are_drawn_by_a_pipeline_and_go_on_where_they_stopped(refiner_config, tmp_path, enlarges):
     PoseTransferPipeline.from_preset("toy", surface_hint=True).save_pretrained(tmp_path / "model")
     drawing = changed(
         refiner_config,
-        pairs={"pipeline": str(tmp_path / "model"), "steps": 1, "at_once": 2},
+        pairs={"pipeline": str(tmp_path / "model"), "steps": 1, "at_once": 2, "enlarges": enlarges},
         run={"max_steps": 1},
     )
-    train_refiner(drawing)
+    assert load_refiner(train_refiner(drawing)).config.enlarges == enlarges
     first = RepairPairs(Path(drawing.run.output) / "pairs")
     assert len(first) == 6
     drawn = first[0]["drawn"]
     assert drawn.shape == (3, 64, 48)
     assert (drawn - first[0]["completed"]).abs().mean() > 0.1  # an untrained pipeline's
+    coarse = torch.nn.functional.avg_pool2d(drawn[None], 2)
+    detail = (drawn - enlarged(coarse, (64, 48))[0]).abs().mean()
+    assert (detail < 0.08) == (enlarges == 2)
     # the same pairs, stopped half way
     whole = [first[i] for i in range(6)]
     about = first.index["about"]

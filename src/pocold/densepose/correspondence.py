@@ -88,6 +88,15 @@ class Surface:
         layers = [(share * (1 - weight), photographs) for share, photographs in self.layers]
         return Surface((*layers, *((share * weight, photographs) for share, photographs in other.layers)))
 
+    def shrunk(self, factor: int) -> "Surface":
+        """Every photograph ``factor`` times smaller: colours averaged, labels and U, V of the pixel in the middle."""
+        if factor == 1:
+            return self
+        layers = [
+            (weight, tuple(_shrunk(photo, factor) for photo in photographs)) for weight, photographs in self.layers
+        ]
+        return Surface(tuple(layers))
+
     def warp(self, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
         """The person's picture in a pose.
 
@@ -232,6 +241,14 @@ def _spread(picture: Tensor, weight: Tensor) -> Tensor:
     coarse = _spread(coarse, coarse_weight)
     size = (picture.shape[-2], picture.shape[-1])
     return torch.where(weight > 0, picture, F.interpolate(coarse, size, mode="bilinear", align_corners=False))
+
+
+def _shrunk(photo: Photograph, factor: int) -> Photograph:
+    middle = slice(factor // 2, None, factor)
+    height, width = (side // factor for side in photo.labels.shape)
+    picture = F.avg_pool2d(photo.picture[None].float(), factor)[0].round().to(torch.uint8)
+    labels, uv = photo.labels[middle, middle], photo.uv[:, middle, middle]
+    return Photograph(picture, labels[:height, :width].contiguous(), uv[:, :height, :width].contiguous())
 
 
 def _flat(what: str, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:

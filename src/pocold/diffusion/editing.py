@@ -41,8 +41,9 @@ class EditedImage:
         size: tuple[int, int],
         frame: FrameMode,
         device: torch.device,
+        shrink: int = 1,
     ) -> "EditedImage":
-        """Read, frame to ``size`` (height, width) and encode.
+        """Read, frame to ``size`` (height, width) and encode, ``shrink`` times smaller.
 
         Raises:
             ValueError: if one of them cannot be read, their sizes differ, or the mask keeps everything.
@@ -58,8 +59,8 @@ class EditedImage:
         placed = Frame(picture.size[::-1], size, frame)
         pixels = images.to_tensor(placed.image(picture)).to(device)
         shown = torch.from_numpy(placed.labels(generate))[None, None].to(device)
-        coarse = F.max_pool2d(shown.float(), autoencoder.downsampling_factor(vae)) > 0
-        return cls(pixels, shown, autoencoder.encode(vae, pixels).float(), coarse)
+        coarse = F.max_pool2d(shown.float(), shrink * autoencoder.downsampling_factor(vae)) > 0
+        return cls(pixels, shown, autoencoder.encode(vae, F.avg_pool2d(pixels, shrink)).float(), coarse)
 
     def kept(self, noise: Tensor) -> KeptRegion:
         """What sampling keeps, on the path that starts from ``noise (B, C, h, w)``."""

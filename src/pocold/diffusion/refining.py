@@ -11,7 +11,7 @@ from torch import Tensor
 from pocold.densepose.completion import complete
 from pocold.densepose.correspondence import Surface
 from pocold.diffusion.editing import EditedImage
-from pocold.models.refiner import Refiner
+from pocold.models.refiner import Refiner, enlarged
 
 
 def refine(
@@ -26,7 +26,7 @@ def refine(
 
     Args:
         refiner: the network.
-        drawn: float32 ``(B, 3, H, W)`` in [-1, 1].
+        drawn: float32 ``(B, 3, H, W)`` in [-1, 1], or smaller.
         surfaces: of 1 or B people.
         labels: of the poses, ``(B, H, W)``.
         uv: ``(B, 2, H, W)`` in [0, 1].
@@ -34,8 +34,9 @@ def refine(
             that both parts fit, and comes out as it was drawn.
 
     Returns:
-        Like ``drawn``.
+        float32 ``(B, 3, H, W)`` in [-1, 1].
     """
+    drawn = enlarged(drawn, (labels.shape[-2], labels.shape[-1]))
     surfaces = [*surfaces] * len(labels) if len(surfaces) == 1 else surfaces
     pairs = [complete(surface, *pose) for surface, *pose in zip(surfaces, labels, uv, strict=True)]
     device, dtype = drawn.device, refiner.dtype

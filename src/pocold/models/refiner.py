@@ -50,9 +50,11 @@ class Refiner(ModelMixin, ConfigMixin):
         channels: widths of the levels, two to six.
         layers: blocks of each level on the way down, and again on the way up except for the last, where the way turns.
         label_channels: of the embedding of DensePose's labels.
+        enlarges: how many times smaller the pictures were drawn that it has learned from: a pipeline draws at
+            1/enlarges of the size, and the refiner brings them to it.
 
     Raises:
-        ValueError: for impossible widths or layers.
+        ValueError: for impossible widths or layers, or a factor below 1.
     """
 
     @register_to_config
@@ -61,9 +63,10 @@ class Refiner(ModelMixin, ConfigMixin):
         channels: Sequence[int] = (40, 80, 160, 224),
         layers: Sequence[int] = (1, 1, 2, 2),
         label_channels: int = 8,
+        enlarges: int = 1,
     ) -> None:
         super().__init__()
-        _check_settings(channels, layers, label_channels)
+        _check_settings(channels, layers, label_channels, enlarges)
         self.labels_in = nn.Embedding(NUM_LABELS, label_channels)
         seen = _PICTURES + 1 + label_channels + 2
         self.conv_in = nn.Conv2d(seen * _FINEST**2, channels[0], 3, padding=1)
@@ -86,7 +89,8 @@ class Refiner(ModelMixin, ConfigMixin):
         """Repair pictures of any size.
 
         Args:
-            drawn: ``(B, 3, H, W)`` in [-1, 1], decoded from the diffusion model's latents.
+            drawn: ``(B, 3, H, W)`` in [-1, 1], decoded from the diffusion model's latents, and brought to the size by
+                :func:`enlarged`.
             completed: ``(B, 3, H, W)`` in [-1, 1], the photograph in the target's pose; see
                 ``pocold.densepose.completion``.
             confidence: ``(B, 1, H, W)`` in [0, 1], of ``completed``.
@@ -146,7 +150,16 @@ def _initialise(layer: nn.Module, gain: float = 1.0) -> None:
     nn.init.zeros_(layer.bias)
 
 
-def _check_settings(channels: Sequence[int], layers: Sequence[int], label_channels: int) -> None:
+def enlarged(drawn: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pictures ``(B, 3, h, w)`` at the refiner's size (height, width); as they are if they have it."""
+    if drawn.shape[-2:] == size:
+        return drawn
+    return F.interpolate(drawn, size, mode="bilinear", align_corners=False)
+
+
+def _check_settings(channels: Sequence[int], layers: Sequence[int], label_channels: int, enlarges: int) -> None:
+    if enlarges < 1:
+        raise ValueError(f"enlarges must be at least 1, got {enlarges}")
     if not 2 <= len(channels) <= 6 or len(layers) != len(channels):
         raise ValueError(
             f"expected channels and layers of 2 to 6 levels, as many of each, got {tuple(channels)} and {tuple(layers)}"

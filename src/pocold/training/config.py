@@ -399,6 +399,8 @@ class RepairConfig:
         pipeline: Folder of the pipeline whose pictures are to be repaired. None: the completed picture, blurred, stands
             in for them, for a first training before there is a pipeline.
         steps: Denoising steps; None takes the pipeline's own.
+        enlarges: How many times smaller the pipeline draws than the pictures are, so that the refiner learns to
+            enlarge; of a refiner to start from (model.init) the factor is replaced.
         at_once: Pairs drawn at once.
         backdrop_share: Share of the pairs before another backdrop; needs garment maps.
         photographs: Folders of pictures to use as backdrops; without any they are drawn.
@@ -408,12 +410,13 @@ class RepairConfig:
     count: int = 12_000
     pipeline: str | None = None
     steps: int | None = None
+    enlarges: int = 1
     at_once: int = 8
     backdrop_share: float = 0.25
     photographs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _at_least("pairs", {"count": self.count, "at_once": self.at_once}, 1)
+        _at_least("pairs", {"count": self.count, "at_once": self.at_once, "enlarges": self.enlarges}, 1)
         if not 0 <= self.backdrop_share <= 1:
             raise ValueError(f"pairs.backdrop_share must lie in [0, 1], got {self.backdrop_share}")
 

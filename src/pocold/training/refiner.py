@@ -116,7 +116,9 @@ def build_refiner(config: RefinerTrainConfig) -> Refiner:
     """
     settings = config.model
     if settings.init is not None:
-        return load_refiner(Path(settings.init))
+        refiner = load_refiner(Path(settings.init))
+        refiner.register_to_config(enlarges=config.pairs.enlarges)
+        return refiner
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
         return Refiner(
@@ -124,6 +126,7 @@ def build_refiner(config: RefinerTrainConfig) -> Refiner:
             channels=settings.channels,
             layers=settings.layers,
             label_channels=settings.label_channels,
+            enlarges=config.pairs.enlarges,
         )
 
 

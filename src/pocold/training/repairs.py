@@ -17,6 +17,7 @@ from pocold.checkpoints import weights_hash
 from pocold.data.latents import LatentPairs
 from pocold.data.repairs import change_backdrop, completed_rows, find_photographs
 from pocold.densepose.maps import DensePose
+from pocold.models.refiner import enlarged
 from pocold.pipeline import PoseTransferPipeline
 from pocold.training.config import DataConfig, RepairConfig
 from pocold.training.loader import Data
@@ -46,30 +47,40 @@ class Drawer:
     def about(self) -> dict[str, Any]:
         """What decides how the pictures look."""
         if self.pipeline is None:
-            return {"drawn": "completed picture, blurred"}
+            return {"drawn": "completed picture, blurred", "enlarges": self.config.enlarges}
         how, config = self.pipeline.sampling, self.config
         networks = (self.pipeline.vae, self.pipeline.appearance_encoder, self.pipeline.unet)
         return {
             "drawn": "sampled",
             "weights": [weights_hash(network) for network in networks],
             "steps": config.steps or how.num_inference_steps,
+            "enlarges": config.enlarges,
             "scales": [how.pose_guidance_scale, how.appearance_guidance_scale],
         }
 
     def __call__(self, rows: Mapping[str, Tensor], seeds: list[int]) -> Tensor:
-        """uint8 ``(B, 3, H, W)`` for rows of :func:`pocold.data.repairs.completed_rows`, stacked."""
+        """uint8 ``(B, 3, H, W)``, enlarged where they are drawn smaller.
+
+        Args:
+            rows: of :func:`pocold.data.repairs.completed_rows`, stacked.
+            seeds: of the noise of each.
+        """
         if self.pipeline is None:
             return blurred(rows["completed"])
-        uv, source_uv = rows["uv"].float() / 255, rows["source_uv"].float() / 255
-        pictures = rows["source"].float() / 127.5 - 1
-        code = self.pipeline.encode_tensors(pictures, rows["source_labels"], uv=source_uv)
-        poses = [DensePose(a.numpy(), b.numpy()) for a, b in zip(rows["labels"], uv, strict=True)]
-        height, width = rows["labels"].shape[-2:]
+        shrink, (height, width) = self.config.enlarges, rows["labels"].shape[-2:]
+        pictures = F.avg_pool2d(rows["source"].float() / 127.5 - 1, shrink)
+        middle = slice(shrink // 2, None, shrink)  # as Surface.shrunk does
+        labels, uv = (rows[f"source_{name}"][..., middle, middle] for name in ("labels", "uv"))
+        code = self.pipeline.encode_tensors(pictures, labels, uv=uv.float() / 255)
+        maps = zip(rows["labels"].numpy(), (rows["uv"].float() / 255).numpy(), strict=True)
+        poses = [DensePose(labels, uv) for labels, uv in maps]
         drawn = self.pipeline(
-            code, poses, height=height, width=width, num_inference_steps=self.config.steps, refine=False,
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds], batch_size=len(poses), output_type="pt",
+            code, poses, height=height // shrink, width=width // shrink, num_inference_steps=self.config.steps,
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds], batch_size=len(poses), refine=False,
+            output_type="pt",
         ).images  # fmt: skip
-        return (drawn.cpu() * 255).round().to(torch.uint8)
+        drawn = enlarged(drawn.cpu().float(), (height, width))
+        return (drawn * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def blurred(completed: Tensor) -> Tensor:
