@@ -9,6 +9,7 @@ from pocold.training.autoencoder import AutoencoderTrainConfig
 from pocold.training.config import OptimizerConfig, RunConfig, TrainConfig
 from pocold.training.config_files import check_same_run, parse_flags, read_config, save_config, to_toml
 from pocold.training.estimator import EstimatorTrainConfig
+from pocold.training.refiner import RefinerTrainConfig
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -93,7 +94,11 @@ def test_a_run_goes_on_with_its_own_settings_only(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.stem)
 def test_the_configs_that_come_along_can_be_read(path):
-    classes = {"autoencoder": AutoencoderTrainConfig, "estimator": EstimatorTrainConfig}
+    classes = {
+        "autoencoder": AutoencoderTrainConfig,
+        "estimator": EstimatorTrainConfig,
+        "refiner": RefinerTrainConfig,
+    }
     cls = classes.get(path.stem.rpartition("-")[2], TrainConfig)
     config = read_config(cls, path)
     assert path.read_text().startswith("# "), "a config begins with its command, hardware, duration and result"
