@@ -186,6 +186,31 @@ def test_augmentation_changes_what_it_should(refiner_config):
     assert set(pulled["confidence"].unique().tolist()) <= set(same["confidence"].unique().tolist())
 
 
+def test_parts_of_pairs_lie_around_the_body_and_belong_together(refiner_config):
+    train_refiner(changed(refiner_config, run={"max_steps": 1}))
+    pairs = RepairPairs(Path(refiner_config.run.output) / "pairs")
+    batch = torch.utils.data.default_collate([pairs[i] for i in range(4)])
+    settings = RefinerAugmentationConfig(colour=0.0, grain=0.0, shift=0.0, height=40, width=32)
+    places = set()
+    for seed in range(4):
+        parts = augmented(batch, settings, torch.Generator().manual_seed(seed))
+        assert parts["target"].shape == (4, 3, 40, 32)
+        assert (parts["labels"] > 0).flatten(1).any(1).all()
+        for i in range(4):
+            windows = batch["target"][i].unfold(1, 40, 1).unfold(2, 32, 1)  # (3, rows, columns, 40, 32)
+            same = (windows - parts["target"][i][:, None, None]).abs().amax((0, 3, 4)) < 1e-6
+            top, left = same.nonzero()[0].tolist()
+            places.add((top, left))
+            for name in ("confidence", "labels", "uv", "drawn", "completed"):
+                whole = batch[name][i][..., top : top + 40, left : left + 32]
+                torch.testing.assert_close(parts[name][i], whole, atol=1e-6, rtol=0)
+    assert len(places) > 4
+    empty = augmented(batch | {"labels": torch.zeros_like(batch["labels"])}, settings, torch.Generator())
+    assert empty["target"].shape == (4, 3, 40, 32)
+    with pytest.raises(ValueError, match=r"augmentation.width must be at least 32"):
+        RefinerAugmentationConfig(height=64)
+
+
 def test_backdrops_are_changed_alike_behind_both_pictures(refiner_config, tmp_path):
     sample = open_training_data(replace(refiner_config.data, flip=0.0), 0, uv=True)[0]
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)).save(tmp_path / "a.png")

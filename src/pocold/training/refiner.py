@@ -145,13 +145,15 @@ def augmented(
     batch: Mapping[str, Tensor], settings: RefinerAugmentationConfig, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """A batch of :class:`RepairPairs`, changed as the settings say."""
-    changed = dict(batch)
+    if settings.height:
+        batch = _cropped(batch, (settings.height, settings.width), generator)
     count = len(batch["target"])
     chosen = torch.rand(3, count, generator=generator)
     mix, offset = _colours(count, chosen[0] < settings.colour, generator)
     size = batch["target"].shape[-2:]
     amount = 0.08 * torch.rand(count, 1, 1, 1, generator=generator) * (chosen[1] < settings.grain).view(-1, 1, 1, 1)
     noise = amount * torch.randn(count, 3, *size, generator=generator) if bool(amount.any()) else torch.zeros(())
+    changed = dict(batch)
     for name in ("drawn", "completed", "target"):
         picture = torch.einsum("bdc,bchw->bdhw", mix, batch[name]) + offset
         # what was drawn is smooth: a diffusion model does not draw grain
@@ -163,6 +165,25 @@ def augmented(
         for name in ("completed", "confidence"):
             changed[name] = _displaced(changed[name], field)
     return changed
+
+
+def _cropped(batch: Mapping[str, Tensor], size: tuple[int, int], generator: torch.Generator) -> dict[str, Tensor]:
+    """A part of every pair, of ``size`` (height, width) or less, around a point of the body (anywhere without one)."""
+    height, width = batch["labels"].shape[-2:]
+    rows, columns = min(size[0], height), min(size[1], width)
+    body = (batch["labels"] > 0).flatten(1).float()
+    points = torch.multinomial(body + (body.sum(1, keepdim=True) == 0), 1, generator=generator)[:, 0]
+    tops = (points // width - rows // 2).clamp(0, height - rows).tolist()
+    lefts = (points % width - columns // 2).clamp(0, width - columns).tolist()
+    return {
+        name: torch.stack(
+            [
+                row[..., top : top + rows, left : left + columns]
+                for row, top, left in zip(value, tops, lefts, strict=True)
+            ]
+        )
+        for name, value in batch.items()
+    }
 
 
 def _colours(count: int, chosen: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
