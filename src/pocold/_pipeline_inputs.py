@@ -193,12 +193,13 @@ def surface_hint(
         labels: of the poses, ``(B, H, W)``.
         uv: ``(B, 2, H, W)``.
         device: where the autoencoder computes.
-        shrink: how many times smaller the poses are than the surfaces' photographs should be.
+        shrink: how many times smaller the poses are than the surfaces' photographs should be. Photographs of the
+            poses' size, as in codes of a pipeline that had no refiner, are left as they are.
 
     Returns:
         ``(B, C + 1, h, w)``, see :func:`pocold.models.autoencoder.encode_hint`.
     """
-    surfaces = [surface.shrunk(shrink) for surface in surfaces]
+    surfaces = [surface.shrunk(shrink, least=labels.shape[-2]) for surface in surfaces]
     surfaces = surfaces * len(labels) if len(surfaces) == 1 else surfaces
     warped = [surface.warp(*pose) for surface, *pose in zip(surfaces, labels, uv, strict=True)]
     pictures, visible = (torch.stack(tensors).to(device) for tensors in zip(*warped, strict=True))

@@ -6,6 +6,8 @@ import torch
 
 from pocold.densepose.correspondence import (
     HIDDEN,
+    Photograph,
+    Surface,
     correspondence_with,
     fill_holes,
     surface_correspondence,
@@ -195,3 +197,18 @@ def test_maps_must_have_one_size():
         surface_correspondence(labels, uv, labels, uv[:, 1:])
     with pytest.raises(ValueError, match=r"target: expected labels"):
         surface_correspondence(labels, uv[:1], labels, uv)
+
+
+def test_shrinking_averages_colours_and_leaves_small_photographs_alone():
+    labels, uv = random_map(2, (8, 6))
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.randint(256, (3, 8, 6), generator=generator).to(torch.uint8)
+    surface = Surface(((1.0, (Photograph(picture, labels.to(torch.uint8), uv),)),))
+    (half,) = surface.shrunk(2).layers[0][1]
+    literal = picture.float().unflatten(1, (4, 2)).unflatten(3, (3, 2)).mean((2, 4)).round()
+    torch.testing.assert_close(half.picture.float(), literal)
+    assert (half.labels == labels[1::2, 1::2]).all()
+    assert (half.uv == uv[:, 1::2, 1::2]).all()
+    assert surface.shrunk(1) is surface
+    assert surface.shrunk(2, least=5).layers[0][1][0] is surface.layers[0][1][0]  # 4 rows would be too few
+    assert surface.shrunk(2, least=4).layers[0][1][0].labels.shape == (4, 3)

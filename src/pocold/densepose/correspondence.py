@@ -88,12 +88,18 @@ class Surface:
         layers = [(share * (1 - weight), photographs) for share, photographs in self.layers]
         return Surface((*layers, *((share * weight, photographs) for share, photographs in other.layers)))
 
-    def shrunk(self, factor: int) -> "Surface":
-        """Every photograph ``factor`` times smaller: colours averaged, labels and U, V of the pixel in the middle."""
+    def shrunk(self, factor: int, least: int = 1) -> "Surface":
+        """Every photograph ``factor`` times smaller: colours averaged, labels and U, V of the pixel in the middle.
+
+        Args:
+            factor: 1 or more.
+            least: photographs that would become less high than this stay as they are.
+        """
         if factor == 1:
             return self
         layers = [
-            (weight, tuple(_shrunk(photo, factor) for photo in photographs)) for weight, photographs in self.layers
+            (weight, tuple(_shrunk(photo, factor) if len(photo.labels) >= factor * least else photo for photo in some))
+            for weight, some in self.layers
         ]
         return Surface(tuple(layers))
 
