@@ -40,7 +40,7 @@ def open_model(folder: Path | None = None, precision: Precision = "auto", device
     if precision == "auto" and place.type == "cpu":
         precision = "fp32"
     if precision != "auto":
-        for network in (pipeline.vae, pipeline.appearance_encoder, pipeline.unet):
+        for network in _networks(pipeline).values():
             nn.Module.to(network, PRECISIONS[precision])
     pipeline.to(place)
     pipeline.set_progress_bar_config(disable=True)
@@ -49,5 +49,10 @@ def open_model(folder: Path | None = None, precision: Precision = "auto", device
 
 def pipeline_hash(pipeline: PoseTransferPipeline) -> str:
     """SHA-256 of all weights of a pipeline, in the precision that they have."""
-    parts = {"vae": pipeline.vae, "appearance_encoder": pipeline.appearance_encoder, "unet": pipeline.unet}
-    return weights_hash(nn.ModuleDict(parts))
+    return weights_hash(nn.ModuleDict(_networks(pipeline)))
+
+
+def _networks(pipeline: PoseTransferPipeline) -> dict[str, nn.Module]:
+    """All that decides how a picture looks, by name."""
+    networks = {"vae": pipeline.vae, "appearance_encoder": pipeline.appearance_encoder, "unet": pipeline.unet}
+    return networks if pipeline.refiner is None else networks | {"refiner": pipeline.refiner}
