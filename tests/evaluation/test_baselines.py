@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from pocold.data.opening import open_data
+from pocold.densepose.correspondence import surface_correspondence
 from pocold.densepose.maps import DensePose
 from pocold.diffusion.settings import DrawSettings
-from pocold.evaluation.baselines import CopySource, ModelPainter, RoundTrip, WarpSource, pair_seed
+from pocold.evaluation.baselines import CompleteSource, CopySource, ModelPainter, RoundTrip, WarpSource, pair_seed
 from pocold.evaluation.selection import Selection
 from pocold.imaging.images import to_tensor
 from pocold.models import autoencoder
@@ -95,11 +96,24 @@ def test_warping_into_the_own_pose_changes_little_and_into_another_gains_much(pa
 
     assert error(arrays(WarpSource()(pairs, SIZE, "pad"))) < 0.7 * error(arrays(CopySource()(pairs, SIZE, "pad")))
 
+    assert error(arrays(CompleteSource()(pairs, SIZE, "pad"))) < error(arrays(WarpSource()(pairs, SIZE, "pad")))
+
+
+def test_completing_keeps_what_the_warp_shows(pairs):
+    warped, completed = (arrays(painter()(pairs, SIZE, "pad")) for painter in (WarpSource, CompleteSource))
+    for before, after, (source, target) in zip(warped, completed, pairs, strict=True):
+        shown, wanted = ((torch.from_numpy(view.labels), torch.from_numpy(view.uv)) for view in (source, target))
+        _, visible = surface_correspondence(*wanted, *shown)
+        np.testing.assert_array_equal(before[visible], after[visible])
+        assert (before != after).any()
+
 
 def test_warping_needs_u_and_v(pairs):
     bare = [(source, type(target)(target.name, target.person, target.photo, target.labels)) for source, target in pairs]
     with pytest.raises(ValueError, match=f"{pairs[0][1].name}.*the baseline 'warp'"):
         WarpSource()(bare, SIZE, "pad")
+    with pytest.raises(ValueError, match=f"{pairs[0][1].name}.*the baseline 'completed'"):
+        CompleteSource()(bare, SIZE, "pad")
 
 
 def test_the_round_trip_is_the_autoencoders(toy, pairs):

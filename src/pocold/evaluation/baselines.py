@@ -13,7 +13,8 @@ from torch import Tensor
 from pocold.appearance import AppearanceCode
 from pocold.checkpoints import weights_fingerprint
 from pocold.data.pairs import View
-from pocold.densepose.correspondence import fill_holes, surface_correspondence, warp_by_surface
+from pocold.densepose.completion import complete
+from pocold.densepose.correspondence import Photograph, Surface, fill_holes, surface_correspondence, warp_by_surface
 from pocold.densepose.maps import DensePose, require_uv
 from pocold.diffusion.settings import DrawSettings
 from pocold.imaging.images import Frame, FrameMode, to_pil, to_tensor
@@ -168,9 +169,27 @@ class WarpSource:
         return to_pil(fill_holes(warp_by_surface(photo, index), index >= 0, labels)[None])[0]
 
 
-def _maps(view: View, size: Size, frame: FrameMode) -> tuple[Tensor, Tensor]:
+class CompleteSource(WarpSource):
+    """The same, but what the photograph hides comes from the nearest place on the body that it shows.
+
+    See :func:`pocold.densepose.completion.complete`.
+    """
+
+    def settings(self) -> dict[str, Any]:
+        return {"painter": "completed"}
+
+    def _warp(self, source: View, target: View, size: Size, frame: FrameMode) -> Image.Image:
+        what = "the baseline 'completed'"
+        labels, uv = _maps(source, size, frame, what)
+        pixels = torch.from_numpy(np.array(Frame(source.size, size, frame).image(source.photo)))
+        photo = Photograph(pixels.permute(2, 0, 1), labels, (uv * 255).round().to(torch.uint8))
+        completed, _ = complete(Surface(((1.0, (photo,)),)), *_maps(target, size, frame, what))
+        return to_pil(completed[None])[0]
+
+
+def _maps(view: View, size: Size, frame: FrameMode, what: str = "the baseline 'warp'") -> tuple[Tensor, Tensor]:
     """Labels ``(H, W)`` and U, V ``(2, H, W)`` of a view, framed."""
-    placed, uv = Frame(view.size, size, frame), require_uv(view.uv, view.name, "the baseline 'warp'")
+    placed, uv = Frame(view.size, size, frame), require_uv(view.uv, view.name, what)
     return torch.from_numpy(np.array(placed.labels(view.labels))), torch.from_numpy(np.array(placed.uv(uv)))
 
 

@@ -27,7 +27,7 @@ def evaluate(
     out: Path,
     how: OmitArgPrefixes[DrawSettings],
     protocol: ProtocolName = "ours",
-    baseline: Literal["copy", "warp", "autoencoder"] | None = None,
+    baseline: Literal["copy", "warp", "completed", "autoencoder"] | None = None,
     limit: int | None = None,
     size: str | None = None,
     batch_size: int = 4,
@@ -55,12 +55,13 @@ def evaluate(
     numbers do not depend on their number. What the protocols do: docs/evaluation.md.
 
     Args:
-        model: Pipeline folder; with --baseline copy or warp it gives the size alone and may be the word none.
+        model: Pipeline folder; with --baseline copy, warp or completed it gives the size alone and may be the
+            word none.
         data: The data set: a folder of people, DeepFashion, Market-1501, or shards.
         out: Folder for report.json, report.md, sheet.png and the pictures.
         protocol: Sizes, resizing and variants of the metrics.
-        baseline: Instead of the model: copy the photograph, warp it by U and V, or pass the truth through the model's
-            autoencoder.
+        baseline: Instead of the model: copy the photograph, warp it by U and V, complete the warp on the body, or pass the
+            truth through the model's autoencoder.
         limit: At most this many pairs, evenly spread over the split; the report says so.
         size: HEIGHTxWIDTH: for ours to draw and compare at, for published protocols to compare at.
         batch_size: Pictures drawn at once.
@@ -132,19 +133,18 @@ def _painter(model: Path, baseline: str | None, how: DrawSettings, asked: "Size 
     """Who draws; ValueError if the model cannot be loaded."""
     import torch
 
-    from pocold.evaluation.baselines import CopySource, ModelPainter, RoundTrip, WarpSource
+    from pocold.evaluation.baselines import CompleteSource, CopySource, ModelPainter, RoundTrip, WarpSource
     from pocold.pipeline import PoseTransferPipeline
 
-    if model == NO_MODEL and baseline not in ("copy", "warp"):
-        raise ValueError("expected a pipeline folder; 'none' is for --baseline copy and warp")
+    needs_no_model = {"copy": CopySource, "warp": WarpSource, "completed": CompleteSource}
+    if model == NO_MODEL and baseline not in needs_no_model:
+        raise ValueError(f"expected a pipeline folder; 'none' is for --baseline {', '.join(needs_no_model)}")
     # on a CPU half precision is slower, and less exact
     precision = torch.float32 if device == "cpu" else None
     pipeline = None if model == NO_MODEL else PoseTransferPipeline.from_pretrained(model, dtype=precision).to(device)
     size = asked if pipeline is None else pipeline.native_size
-    if baseline == "copy":
-        return CopySource(size)
-    if baseline == "warp":
-        return WarpSource(size)
+    if baseline in needs_no_model:
+        return needs_no_model[baseline](size)
     assert pipeline is not None
     return RoundTrip(pipeline.vae, size) if baseline == "autoencoder" else ModelPainter(pipeline, how)
 
