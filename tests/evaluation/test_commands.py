@@ -113,8 +113,8 @@ def test_the_autoencoder_is_the_models(arguments, tmp_path):
     [
         ({"MODEL": "nowhere"}, "no such model folder: nowhere"),
         ({"DATA": "nowhere"}, "there is no folder nowhere"),
-        ({"MODEL": "none"}, "'none' is for --baseline copy and warp"),
-        ({"MODEL": "none", "--baseline": "autoencoder"}, "'none' is for --baseline copy and warp"),
+        ({"MODEL": "none"}, "'none' is for --baseline copy, warp, completed"),
+        ({"MODEL": "none", "--baseline": "autoencoder"}, "'none' is for --baseline copy, warp, completed"),
         ({"--size": "big"}, "big"),
         ({"--limit": "0"}, "a limit must be at least 1, got 0"),
         ({"--limit": "2", "--steps": "0"}, "--steps: expected a number of at least 1, got 0"),

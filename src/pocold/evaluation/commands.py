@@ -60,8 +60,8 @@ def evaluate(
         data: The data set: a folder of people, DeepFashion, Market-1501, or shards.
         out: Folder for report.json, report.md, sheet.png and the pictures.
         protocol: Sizes, resizing and variants of the metrics.
-        baseline: Instead of the model: copy the photograph, warp it by U and V, complete the warp on the body, or pass the
-            truth through the model's autoencoder.
+        baseline: Instead of the model: copy the photograph, warp it by U and V, complete the warp on the body, or pass
+            the truth through the model's autoencoder.
         limit: At most this many pairs, evenly spread over the split; the report says so.
         size: HEIGHTxWIDTH: for ours to draw and compare at, for published protocols to compare at.
         batch_size: Pictures drawn at once.
@@ -136,14 +136,18 @@ def _painter(model: Path, baseline: str | None, how: DrawSettings, asked: "Size 
     from pocold.evaluation.baselines import CompleteSource, CopySource, ModelPainter, RoundTrip, WarpSource
     from pocold.pipeline import PoseTransferPipeline
 
-    needs_no_model = {"copy": CopySource, "warp": WarpSource, "completed": CompleteSource}
+    needs_no_model: dict[str, type[CopySource] | type[WarpSource]] = {
+        "copy": CopySource,
+        "warp": WarpSource,
+        "completed": CompleteSource,
+    }
     if model == NO_MODEL and baseline not in needs_no_model:
         raise ValueError(f"expected a pipeline folder; 'none' is for --baseline {', '.join(needs_no_model)}")
     # on a CPU half precision is slower, and less exact
     precision = torch.float32 if device == "cpu" else None
     pipeline = None if model == NO_MODEL else PoseTransferPipeline.from_pretrained(model, dtype=precision).to(device)
     size = asked if pipeline is None else pipeline.native_size
-    if baseline in needs_no_model:
+    if baseline is not None and baseline in needs_no_model:
         return needs_no_model[baseline](size)
     assert pipeline is not None
     return RoundTrip(pipeline.vae, size) if baseline == "autoencoder" else ModelPainter(pipeline, how)
