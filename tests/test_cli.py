@@ -44,7 +44,7 @@ def test_demo_writes_the_sheet_and_its_parts(tmp_path, capsys):
     assert metadata["synthetic"] is True
     assert metadata["steps"] == 2
     pose = DensePose.read(folder / "pose-1.png")
-    assert pose.size == (128, 88)
+    assert pose.size == (256, 176)
     from_behind = DensePose.read(folder / "pose-2.png")
     assert (pose.labels == 2).sum() > 10 * (pose.labels == 1).sum()
     assert (from_behind.labels == 1).sum() > 10 * (from_behind.labels == 2).sum()

@@ -46,6 +46,23 @@ def check_one_of(name: str, value: Any, choices: Sequence[str]) -> None:
         raise ValueError(f"unknown {name} {value!r}: expected one of {', '.join(choices)}")
 
 
+def require_finite(values: Tensor, what: str, dtype: torch.dtype) -> None:
+    """Raise a ValueError if numbers that a network gave are not finite: a black picture says nothing of why.
+
+    Args:
+        values: any tensor.
+        what: it is.
+        dtype: of the network.
+    """
+    if bool(torch.isfinite(values).all()):
+        return
+    precision = str(dtype).removeprefix("torch.")
+    cure = "the weights or the input may be broken"
+    if dtype == torch.float16:
+        cure = "float16 overflows beyond 65504; use bfloat16 or float32 (--precision bf16 or fp32)"
+    raise ValueError(f"{what} hold NaN or infinity, computed in {precision}: {cure}")
+
+
 def listed(value: Any) -> list[Any]:
     """One or several of something, as a list; None is none."""
     if value is None:

@@ -4,9 +4,12 @@ Legend: B pictures, C latent channels, h w latent size, H W picture size.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from threading import get_ident
 from typing import Any, ClassVar, get_args
 
 import torch
@@ -77,7 +80,8 @@ class PoseTransferPipeline(DiffusionPipeline):
             densepose_estimator=densepose_estimator, refiner=refiner,
         )  # fmt: skip
         self.set_sampling(**(sampling or {}))
-        self._interrupt = False
+        self._stops: dict[int, bool] = {}  # by thread, whether its run is to stop
+        self._running: set[int] = set()
         channels = {
             "vae": vae.config.latent_channels,
             "appearance_encoder": appearance_encoder.config.latent_channels,
@@ -271,6 +275,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         pictures = pictures.to(self._execution_device)
         seen = F.avg_pool2d(pictures, shrink) if shrink > 1 else pictures
         latents = autoencoder.encode(self.vae, seen, sample=generator is not None, generator=generator)
+        inputs.require_finite(latents, "the photograph's latents", self.vae.dtype)
         features = self.appearance_encoder(latents.to(self.appearance_encoder.dtype))
         masks = None
         if parts is not None:
@@ -280,6 +285,8 @@ class PoseTransferPipeline(DiffusionPipeline):
                 labels.to(self._execution_device), [feature.shape[-2:] for feature in features], parts
             )
         code = self.unet.extract_appearance(features, fingerprint=self.fingerprint(), token_masks=masks)
+        for values in code.values:
+            inputs.require_finite(values, "the appearance code", self.unet.dtype)
         if not self.takes_surface_hint and (self.refiner is None or labels is None or uv is None):
             return code
         if labels is None or uv is None:
@@ -290,8 +297,21 @@ class PoseTransferPipeline(DiffusionPipeline):
 
     @property
     def interrupt(self) -> bool:
-        """Set ``pipeline._interrupt = True`` in a step callback to stop: the batch is returned as it is then."""
-        return self._interrupt
+        """Set ``pipeline._interrupt = True`` in a step callback to stop: the batch is returned as it is then.
+
+        That stops the run of the callback's own thread. Set from a thread that draws nothing, it stops all runs.
+        """
+        return self._stops.get(get_ident(), False)
+
+    @property
+    def _interrupt(self) -> bool:
+        return self.interrupt
+
+    @_interrupt.setter
+    def _interrupt(self, value: bool) -> None:
+        own = get_ident()
+        for thread in [own] if own in self._running else [own, *self._running]:
+            self._stops[thread] = value
 
     @torch.no_grad()
     def __call__(
@@ -371,7 +391,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         inputs.check_finite("eta", eta, 0, 1)
         for name in callback_on_step_end_tensor_inputs:
             inputs.check_one_of("callback_on_step_end_tensor_inputs", name, self._callback_tensor_inputs)
-        self._interrupt = False
+        self._stops[get_ident()] = False
         maps = inputs.load_poses(pose)
         # Decay keeps a scale of zero, so what needs no source now needs none at any time step.
         sourced = bool(WITH_APPEARANCE & set(formula(*scales).needed))
@@ -406,9 +426,9 @@ class PoseTransferPipeline(DiffusionPipeline):
             raise ValueError("editing needs both image and mask")
 
         results = []
-        self._set_timesteps(how.num_inference_steps)
         batches = range(0, len(maps), batch_size)
-        with self.progress_bar(total=len(batches) * len(self.scheduler.timesteps)) as progress:
+        evaluations = len(self.scheduler_for(how.num_inference_steps).timesteps)
+        with self._run(), self.progress_bar(total=len(batches) * evaluations) as progress:
 
             def on_step(step: int, timestep: Tensor, latents: Tensor) -> tuple[Tensor, bool]:
                 progress.update()
@@ -419,13 +439,11 @@ class PoseTransferPipeline(DiffusionPipeline):
 
             for start in batches:
                 rows = slice(start, start + batch_size)
-                # again for every batch: solvers keep a history of steps
-                self._set_timesteps(how.num_inference_steps)
                 people = code if code is None or len(code) == 1 else code[rows]
                 hint = self._hint(people, labels[rows], uv[rows], shrink) if hinted and uv is not None else None
                 final = denoise(
                     self.unet,
-                    self.scheduler,
+                    self.scheduler_for(how.num_inference_steps),  # anew for every batch: solvers keep a history
                     noise[rows],
                     poses[rows],
                     people,
@@ -436,10 +454,14 @@ class PoseTransferPipeline(DiffusionPipeline):
                     generator=generator[rows] if isinstance(generator, list) else generator,
                     on_step=on_step,
                 )
+                inputs.require_finite(final, "the denoised latents", self.unet.dtype)
                 if output_type != "latent":
-                    final = autoencoder.decode(self.vae, final).float().clamp(-1, 1)
+                    final = autoencoder.decode(self.vae, final).float()
+                    inputs.require_finite(final, "the decoded picture", self.vae.dtype)
+                    final = final.clamp(-1, 1)
                 if refiner is not None and people is not None and people.surface is not None and whole_uv is not None:
                     final = repair(refiner, final, people.surface, whole_labels[rows], whole_uv[rows], edited)
+                    inputs.require_finite(final, "the refined picture", refiner.dtype)
                 if output_type != "latent" and edited is not None and feather is not None:
                     final = edited.paste_back(final, feather)
                 results.append(final)
@@ -451,15 +473,34 @@ class PoseTransferPipeline(DiffusionPipeline):
 
     # -- preparing inputs ----------------------------------------------------------------------------------------
 
-    def _set_timesteps(self, steps: int) -> None:
-        self.scheduler.set_timesteps(steps, device=self._execution_device)
-        last, reached = self.scheduler.config.num_train_timesteps, float(self.scheduler.timesteps.max())
+    @contextmanager
+    def _run(self) -> Iterator[None]:
+        """A run of this thread, for as long as the block lasts."""
+        own = get_ident()
+        self._running.add(own)
+        try:
+            yield
+        finally:
+            self._running.discard(own)
+
+    def scheduler_for(self, num_inference_steps: int) -> Any:
+        """A copy of the scheduler with its time steps set: what a run changes is never on the pipeline.
+
+        So one pipeline can draw in several threads at once, with different steps and schedulers.
+
+        Raises:
+            ValueError: for more steps than the schedule has.
+        """
+        scheduler = deepcopy(self.scheduler)
+        scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
+        last, reached = scheduler.config.num_train_timesteps, float(scheduler.timesteps.max())
         if reached >= last:
             # schedules with an offset, as the published one, overrun when every time step is used
             raise ValueError(
-                f"num_inference_steps: {steps} are too many for {type(self.scheduler).__name__}, "
+                f"num_inference_steps: {num_inference_steps} are too many for {type(scheduler).__name__}, "
                 f"whose time steps would reach {reached:g} of 0..{last - 1}; take at most {last - 1}"
             )
+        return scheduler
 
     @property
     def takes_surface_hint(self) -> bool:

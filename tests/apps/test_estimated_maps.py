@@ -100,7 +100,7 @@ def test_ones_own_photograph_needs_nothing_else(tmp_path, monkeypatch, capsys, p
     assert 24 in DensePose.read("pose.png").visible_parts  # half of a face at least
     pocold("transfer photo.jpg --pose walk:side -o out.png", model=None)
     assert "photo.jpg: no DensePose map was given, so it was estimated" in capsys.readouterr().err
-    assert pixels("out.png").shape == (128, 88, 3)
+    assert pixels("out.png").shape == (256, 176, 3)
 
 
 def test_the_bundled_estimator_finds_a_synthetic_person():

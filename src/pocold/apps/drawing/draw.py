@@ -52,12 +52,14 @@ def draw_all(
     Yields:
         RGB pictures in the order of the tasks.
     """
+    steps = pipeline.sampling.filled(options.steps, None, None).num_inference_steps
+    evaluations = len(pipeline.scheduler_for(steps).timesteps)  # of some solvers more than steps
     for start in range(0, len(tasks), options.batch_size):
         batch = tasks[start : start + options.batch_size]
 
         def on_step(_: Any, step: int, timestep: int, state: Any, start: int = start, count: int = len(batch)) -> None:
             if progress is not None:
-                progress(start + count * (step + 1) / len(pipeline.scheduler.timesteps))
+                progress(start + count * (step + 1) / evaluations)
 
         yield from pipeline(
             AppearanceCode.stack([task.code for task in batch]),
