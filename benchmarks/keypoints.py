@@ -10,6 +10,7 @@ import argparse
 import math
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,8 @@ from pocold.imaging.sheets import sheet_of_rows
 from pocold.people.body.keypoint_fitting import fit_body
 from pocold.people.body.posing import draw_body
 from pocold.people.labels import densepose_of, keypoints_3d
-from pocold.people.poses import random_view
-from pocold.people.rendering.render import Shot, _Stage, random_person
+from pocold.people.poses import POSES, random_view
+from pocold.people.rendering.render import Person, Shot, _Stage, random_person
 
 _SIZE = (256, 176)
 _SEED = 4242
@@ -50,10 +51,22 @@ class Truth:
 
 
 def draw_truth(identity: int) -> Truth:
+    """A random person in a random pose, view and crop."""
     person = random_person(_SEED, identity)
     rng = np.random.default_rng([_SEED, identity, 1])
     shot = person.random_shot(rng)
-    shot = Shot(shot.pose, random_view(rng), shot.crop, shot.seed, None, shot.shift)
+    return _truth(person, Shot(shot.pose, random_view(rng), shot.crop, shot.seed, None, shot.shift))
+
+
+def draw_named() -> list[Truth]:
+    """Every named pose in four views, each by another random person: many are rare, some no random person strikes."""
+    return [
+        _truth(random_person(_SEED, i), Shot(POSES[name], view + 20.0))
+        for i, (name, view) in enumerate(product(POSES, (0, 90, 180, -90)))
+    ]
+
+
+def _truth(person: Person, shot: Shot) -> Truth:
     stage = _Stage.set(person, [shot], _SIZE)
     fragments = stage.body_fragments()
     pose = densepose_of(fragments, _SIZE, 1)[0]
@@ -130,11 +143,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--people", type=int, default=200)
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
+    parser.add_argument("--named", action="store_true", help="the named poses in four views, instead of random people")
     parser.add_argument("--sheet", type=Path, help="true and fitted maps, worst first, as PNG: of the first setting")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(machine())
-    truths = [draw_truth(i) for i in range(arguments.people)]
+    truths = draw_named() if arguments.named else [draw_truth(i) for i in range(arguments.people)]
     print(
         f"| {len(truths)} people | mIoU | body accuracy | mirrored limbs | limbs of other side | facing wrong | CPU s |"
     )

@@ -358,7 +358,7 @@ def _columns(row: list[str], path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{path}: broken row {':'.join(row)[:60]!r}; expected name: [y, ...]: [x, ...]") from None
     if y.shape != (len(COCO_18),) or x.shape != y.shape:
         raise ValueError(
-            f"{path}: {row[0].strip()}: expected {len(COCO_18)} values of y and of x, got {y.size}, {x.size}"
+            f"{path}: {row[0].strip()}: expected {len(COCO_18)} values of y and of x, got {y.size} and {x.size}"
         )
     return y, x
 

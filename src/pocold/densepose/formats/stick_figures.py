@@ -8,7 +8,7 @@ from PIL import Image
 
 _SIDE = 512  # pixels looked at
 _DARK, _BLACK_SHARE = 24, 0.75  # background
-_PURE_SHARE, _HUES = 0.7, 6  # of lines: one channel is (nearly) off, the hues go round the circle
+_PURE, _PURE_SHARE, _HUES = 0.35, 0.55, 6  # of lines, also in JPEGs: one channel is low, the hues go round the circle
 INSTEAD = (
     "this is a picture of a stick figure; give the keypoints that it was drawn from (such as OpenPose's .json), a "
     "DensePose map, or the photograph"
@@ -23,7 +23,7 @@ def is_stick_figure(picture: Image.Image) -> bool:
     lines = pixels[pixels.max(1) > _DARK]
     if not len(lines) or 1 - len(lines) / len(pixels) < _BLACK_SHARE:
         return False
-    pure = (lines.min(1) < 0.25 * lines.max(1)) & (lines.max(1) > 80)
+    pure = (lines.min(1) < _PURE * lines.max(1)) & (lines.max(1) > 80)
     if pure.mean() < _PURE_SHARE:
         return False
     red, green, blue = lines[pure].T

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pocold.densepose.keypoints import COCO_18
 from pocold.people.body.body import BodyShape, load_body
-from pocold.people.body.camera import Camera, check_size
+from pocold.people.body.camera import MIN_SIZE, Camera, check_size
 from pocold.people.body.natural_poses import (
     Prior,
     arm_presets,
@@ -20,6 +21,7 @@ from pocold.people.body.natural_poses import (
     standing,
     trunk_residuals,
 )  # fmt: skip
+from pocold.people.body.posing import draw_body
 from pocold.people.body.skeleton import Pose
 from pocold.people.body.stick_figure import (
     ACROSS,
@@ -46,6 +48,7 @@ _STEPS_TRUNK, _STEPS = 8, 18
 _SHARPNESS = 0.008  # standard deviation of a keypoint, of the person's height
 _DEPTH_SHARPNESS = 0.03
 _ROBUST = 3.0  # standard deviations from which on a point counts less
+_NOT_FOUND = 3.0  # cost of a missing point where the picture would show it: likelier, it lies outside
 _BONES = tuple(
     (POINT[a], POINT[b])
     for a, b in (
@@ -66,6 +69,7 @@ _TRUNK_POINTS = [
     if not any(w in name for w in ("elbow", "wrist", "knee", "ankle", "toe", "heel"))
 ]
 MIN_POINTS = 4
+_WEIGHTS, _SILHOUETTE = (0.2, 0.31, 0.42, 0.55, 0.7, 0.85), 128  # builds tried against a mask, and its longest side
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,12 @@ class _Seen:
 
 
 def fit_body(
-    keypoints: np.ndarray, confidence: np.ndarray, *, depth: np.ndarray | None = None, size: tuple[int, int]
+    keypoints: np.ndarray,
+    confidence: np.ndarray,
+    *,
+    depth: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    size: tuple[int, int],
 ) -> tuple[BodyShape, Pose, Camera]:
     """The body whose keypoints project onto those given.
 
@@ -96,6 +105,7 @@ def fit_body(
             :data:`pocold.people.body.stick_figure.POINT_NAMES`; or the first 18 of them, OpenPose's.
         confidence: ``(K,)``, 0 for missing points. A point of the face surer than 0.5 is taken to be seen, not guessed.
         depth: ``(K,)``, in pixels as x and y, larger is farther, from any origin; NaN where unknown.
+        mask: bool ``(H, W)``, where the person is seen: the body is made as heavy as fills it best.
         size: (height, width) of the picture.
 
     Returns:
@@ -105,6 +115,8 @@ def fit_body(
         ValueError: for shapes that do not fit each other, or too few points to tell a body by.
     """
     check_size(size)
+    if mask is not None and np.shape(mask) != tuple(size):
+        raise ValueError(f"the mask must be of the picture's size {size[0]}x{size[1]}, got shape {np.shape(mask)}")
     seen = _prepare(keypoints, confidence, depth, size)
     figure = StickFigure(load_body(), load_chart().face_points.tolist())
     numbers = _fit_trunk(figure, seen)
@@ -112,11 +124,29 @@ def fit_body(
     numbers, cost = _refine(figure, seen, numbers, list(range(NUM_NUMBERS)), _STEPS)
     best = numbers[int(cost.argmin())]
     shape = as_shape(best)
+    if mask is not None:
+        shape = _as_heavy(shape, best, mask)
     own = StickFigure(load_body(), load_chart().face_points.tolist(), shape)
     fixed = [i for i in range(NUM_NUMBERS) if not BUILD.start <= i < BUILD.stop]
     best = _refine(own, seen, best[None], fixed, 4)[0][0]
     floor = float(own.points(best[None])[0][0, :, 2].min()) - 0.08
     return shape, as_pose(best, hands_of(best)), as_camera(best, size, floor)
+
+
+def _as_heavy(shape: BodyShape, numbers: np.ndarray, mask: np.ndarray) -> BodyShape:
+    """The build whose silhouette overlaps the mask most, by its weight."""
+    height, width = mask.shape
+    factor = min(1.0, _SILHOUETTE / max(height, width))
+    size = max(MIN_SIZE, round(height * factor)), max(MIN_SIZE, round(width * factor))
+    rows, columns = ((np.arange(n) * m) // n for n, m in zip(size, mask.shape, strict=True))
+    wanted = np.asarray(mask, bool)[rows][:, columns]
+    camera, pose = as_camera(numbers, size, 0.0), as_pose(numbers, hands_of(numbers))
+
+    def overlap(weight: float) -> float:
+        drawn = draw_body(replace(shape, weight=weight), pose, camera).labels > 0
+        return float((drawn & wanted).sum() / max(1, (drawn | wanted).sum()))
+
+    return replace(shape, weight=max(_WEIGHTS, key=overlap))
 
 
 def _prepare(keypoints: np.ndarray, confidence: np.ndarray, depth: np.ndarray | None, size: tuple[int, int]) -> _Seen:
@@ -192,6 +222,7 @@ def _choose_limbs(figure: StickFigure, seen: _Seen, numbers: np.ndarray) -> np.n
     loose = _sharpened(seen, float(numbers[0, ZOOM]), 4.0)
     away = _data(loose, flat, pixels, depth).reshape(len(numbers), tried, -1) ** 2
     away = away.reshape(len(numbers), tried, 3, len(POINT_NAMES)).sum(2)
+    away = away + _missing(seen, pixels).reshape(away.shape)
     inside = (inside**2).reshape(len(numbers), tried, 2, 2).sum(3)
     numbers = numbers.copy()
     for i, side in enumerate(("left", "right")):
@@ -205,6 +236,13 @@ def _choose_limbs(figure: StickFigure, seen: _Seen, numbers: np.ndarray) -> np.n
                 total = total + inside[:, : len(limbs), i]
             numbers[:, part[i]] = limbs[total.argmin(1)]
     return numbers
+
+
+def _missing(seen: _Seen, pixels: np.ndarray) -> np.ndarray:
+    """What it costs ``(B, K)`` that points lie in the picture but were not found; nobody always looks for feet."""
+    shown = np.all((pixels > 0) & (pixels < [seen.size[1], seen.size[0]]), axis=2)
+    looked_for = np.arange(len(POINT_NAMES)) < len(COCO_18)
+    return _NOT_FOUND * (shown & (seen.weight == 0) & looked_for)
 
 
 def _data(seen: _Seen, numbers: np.ndarray, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from pocold.people.body.posing import draw_body
 
 _DRAWN = 1024  # longest side that is drawn; larger maps are enlarged from it
 _FRAME = (256, 176)
-_MARGIN, _HEAD_ROOM = 0.06, 0.1  # shares of a made frame's height beside, below and above the points
+_MARGIN, _ABOVE = 0.06, 0.03  # shares of a made frame's height beside, below and above the person
 
 
 class KeypointWarning(UserWarning):
@@ -73,15 +73,34 @@ def _framed(keypoints: Keypoints) -> Keypoints:
     if len(given) == 0:
         raise ValueError("all keypoints are missing")
     low, high = given.min(0), given.max(0)
+    low[1] -= _crown(keypoints)
     names = {name for name, known in zip(keypoints.names, keypoints.given, strict=True) if known}
     below = _MARGIN if names & {"left ankle", "right ankle"} else 0.01  # else the picture ends where the points do
-    room = np.array([width * (1 - 3 * _MARGIN), height * (1 - _HEAD_ROOM - below)])
+    room = np.array([width * (1 - 3 * _MARGIN), height * (1 - _ABOVE - below)])
     scale = float((room / np.maximum(high - low, 1e-6)).min())
     across = width / 2 - scale * (low[0] + high[0]) / 2
     down = height * (1 - below) - scale * high[1]
     points = keypoints.points * scale + np.array([across, down])
     depth = None if keypoints.depth is None else keypoints.depth * scale
     return Keypoints(keypoints.names, points, keypoints.confidence, depth, _FRAME)
+
+
+def _crown(keypoints: Keypoints) -> float:
+    """How far the head reaches above the highest point given, in pixels, if that is one of the face."""
+    place = {
+        name: point
+        for name, point, known in zip(keypoints.names, keypoints.points, keypoints.given, strict=True)
+        if known
+    }
+    face = [place[name] for name in ("nose", "left eye", "right eye", "left ear", "right ear") if name in place]
+    shoulders = [place[name] for name in ("left shoulder", "right shoulder", "neck") if name in place]
+    if not face:
+        return 0.0
+    top = min(point[1] for point in face)
+    if not shoulders:
+        return 1.2 * float(np.ptp([point[0] for point in face]))
+    above = 0.75 * abs(float(np.mean([point[1] for point in shoulders])) - top)
+    return max(0.0, above - (top - min(point[1] for point in place.values())))
 
 
 def _enlarged(pose: DensePose, size: tuple[int, int]) -> DensePose:
