@@ -178,3 +178,18 @@ def test_what_keypoints_refuse(tmp_path, capsys, options, message):
     error = failure([path, "-o", tmp_path / "map.png", *options], capsys)
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_list_of_keypoints_goes_into_a_folder(tmp_path, capsys):
+    columns = [[round(point[i] * 2) for point in STANDING] for i in (1, 0)]
+    rows = [f"{name}.jpg: {columns[0]}: {columns[1]}" for name in ("a", "b")]
+    nobody = f"c.jpg: {[-1] * 18}: {[-1] * 18}"
+    (tmp_path / "list.csv").write_text("\n".join(["name:keypoints_y:keypoints_x", *rows, nobody]))
+    main(["pose", str(tmp_path / "list.csv"), "-o", str(tmp_path / "maps")])
+    assert "2 maps; nobody was found in c.jpg" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == ["a.iuv.png", "b.iuv.png"]
+    found = DensePose.read(tmp_path / "maps" / "a.iuv.png")
+    assert found.size == (256, 176)
+    assert {2, 23, 24} <= found.visible_parts
+    error = failure([tmp_path / "list.csv", "-o", tmp_path / "one.png"], capsys)
+    assert "keypoints of 3 pictures; say which (--picture): a.jpg, b.jpg, c.jpg" in error

@@ -41,7 +41,7 @@ def pose(
             COCO, MediaPipe), .csv (name:keypoints_y:keypoints_x). An unknown pose lists all. A picture that is no map
             is taken for a photograph.
         output: File to write: .png (red = part 0..24, green = 255 U, blue = 255 V), .npz, .npy, or .pkl (a dump). For a
-            dump also a folder, which is made if need be: then all its pictures are converted, to STEM.iuv.png.
+            dump or list also a folder, which is made if need be: then all its pictures go to STEM.iuv.png.
         like: Another DensePose map: a named pose is drawn with the height, position and build of the person seen there.
         size: HEIGHTxWIDTH of the map; 256x176 for a named pose. With --like the other map's size is taken. Of a dump,
             the size of the photo, if that is lost; of keypoints, the size of their picture, if the file does not say.
@@ -230,23 +230,29 @@ def _show(pose: "DensePose", photo: "Image.Image | None", path: Path) -> None:
     write_png(pose.to_image() if photo is None else pose.over(photo), path, {"command": "pose"})
 
 
-def _convert_all(dump: Path, folder: Path, photos: Path | None, person: int) -> None:
-    """All pictures of a dump into a folder; those without a person are counted."""
+def _convert_all(file: Path, folder: Path, photos: Path | None, person: int) -> None:
+    """All pictures of a dump or a list of keypoints into a folder; those without a person are counted."""
     from pocold.densepose.formats.reading import is_dump, read_people
+    from pocold.densepose.keypoints import is_keypoints
+    from pocold.people.body.keypoint_maps import draw_people
 
-    if not is_dump(dump):
+    if not is_keypoints(file) and not is_dump(file):
         raise ValueError(
             f"{folder} is a folder, or has no ending: name the file to write, such as pose.png; only all pictures of a "
-            "dump go into a folder"
+            "dump, or of a list of keypoints, go into a folder"
         )
     if photos is not None and not photos.is_dir():
-        raise ValueError(f"--photo: expected the folder of the dump's photos, got {photos}")
+        raise ValueError(f"--photo: expected the folder of the photos, got {photos}")
+    if is_keypoints(file):
+        people = draw_people(file, photos, person)
+    else:
+        people = ((dumped.name, pose) for dumped, pose in read_people(file, photos, person))
     folder.mkdir(exist_ok=True)
     written, empty = 0, []
-    for dumped, pose in read_people(dump, photos, person):
+    for name, pose in people:
         if pose is None:
-            empty.append(dumped.name)
+            empty.append(name)
             continue
-        pose.write(folder / f"{Path(dumped.name).stem}.iuv.png")
+        pose.write(folder / f"{Path(name).stem}.iuv.png")
         written += 1
     print(f"{folder}: {written} maps" + (f"; nobody was found in {', '.join(empty)}" if empty else ""))

@@ -152,7 +152,7 @@ def read_keypoints(
         ValueError: if the file is missing, broken, of a kind that is not known, or shows nobody.
     """
     path = Path(path)
-    chosen = _choose(_read_pictures(path), picture, path)
+    chosen = _choose(read_pictures(path), picture, path)
     people = [found for found in chosen.people if found.given.any()]
     of_picture = f"{path}: {chosen.name}" if chosen.name else str(path)
     if not people:
@@ -180,7 +180,8 @@ def _choose(pictures: list[KeypointPicture], picture: str | None, path: Path) ->
     raise ValueError(f"{path} holds no picture {picture}, or several; there are {names}")
 
 
-def _read_pictures(path: Path) -> list[KeypointPicture]:
+def read_pictures(path: Path) -> list[KeypointPicture]:
+    """All pictures of a file; ValueError as :func:`read_keypoints`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

@@ -2,15 +2,18 @@
 
 import os
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 from pocold.densepose.formats.reading import load_pose
-from pocold.densepose.keypoints import Keypoints, is_keypoints, read_keypoints
+from pocold.densepose.keypoints import Keypoints, is_keypoints, read_keypoints, read_pictures
 from pocold.densepose.maps import DensePose, PoseInput
 from pocold.imaging.files import MAX_PIXELS
+from pocold.imaging.images import load_image
 from pocold.people.body.camera import MIN_SIZE, check_size
-from pocold.people.body.keypoint_fitting import fit_body
+from pocold.people.body.keypoint_fitting import MIN_POINTS, fit_body
 from pocold.people.body.posing import draw_body
 
 _DRAWN = 1024  # longest side that is drawn; larger maps are enlarged from it
@@ -147,6 +150,39 @@ def read_keypoint_pose(
         return draw_keypoints(found)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def draw_people(path: Path, photos: Path | None = None, person: int = 1) -> Iterator[tuple[str, DensePose | None]]:
+    """Name and map of every picture of a file of keypoints, None where there are too few to tell a pose.
+
+    Args:
+        path: the file.
+        photos: folder of the pictures, for files that do not say their sizes.
+        person: which one of each picture, the largest first, from 1.
+
+    Raises:
+        ValueError: if the file cannot be read, or two pictures have one name (without its ending), or none.
+    """
+    pictures = read_pictures(path)
+    stems = [Path(picture.name).stem for picture in pictures]
+    twice = next((stem for stem in stems if stems.count(stem) > 1 or not stem), None)
+    if twice is not None:
+        raise ValueError(
+            f"{path} holds several pictures called {twice!r}, or one without a name; convert one at a time"
+        )
+    for picture in pictures:
+        people = [found for found in picture.people if found.given.sum() >= MIN_POINTS]
+        if len(people) < person:
+            yield picture.name, None
+            continue
+        found = people[person - 1]
+        if photos is not None:
+            width, height = load_image(photos / Path(picture.name).name).size
+            found = found.sized((height, width))
+        try:
+            yield picture.name, draw_keypoints(found)
+        except ValueError as error:
+            raise ValueError(f"{path}: {picture.name}: {error}") from None
 
 
 def _warn(message: str) -> None:
