@@ -9,7 +9,7 @@ points inside the picture. Facing is wrong where the fitted view is more than 90
 import argparse
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from pocold.evaluation.estimation import Confusions
 from pocold.imaging.sheets import sheet_of_rows
 from pocold.people.body.keypoint_fitting import fit_body
 from pocold.people.body.posing import draw_body
+from pocold.people.body.skeleton import Arm, bone_transforms, touches_itself
 from pocold.people.labels import densepose_of, keypoints_3d
 from pocold.people.poses import POSES, random_view
 from pocold.people.rendering.render import Person, Shot, _Stage, random_person
@@ -64,6 +65,27 @@ def draw_named() -> list[Truth]:
         _truth(random_person(_SEED, i), Shot(POSES[name], view + 20.0))
         for i, (name, view) in enumerate(product(POSES, (0, 90, 180, -90)))
     ]
+
+
+def draw_free(identity: int) -> Truth:
+    """A random person whose arms point anywhere that a shoulder and an elbow allow: no preset is near."""
+    person = random_person(_SEED, identity)
+    rng = np.random.default_rng([_SEED, identity, 2])
+    body, heads, shot = person.wearer.anatomy.body, person.wearer.heads, person.random_shot(rng)
+    for _ in range(100):
+        arms = [_free_arm(rng) for _ in range(2)]
+        pose = replace(shot.pose, left_arm=arms[0], right_arm=arms[1])
+        if not touches_itself(bone_transforms(pose, body, heads), body, heads):
+            break
+    return _truth(person, Shot(pose, random_view(rng), "full", shot.seed, None, shot.shift))
+
+
+def _free_arm(rng: np.random.Generator) -> Arm:
+    while True:
+        upper, lower = rng.normal(size=(2, 3))
+        upper, lower = upper / np.linalg.norm(upper), lower / np.linalg.norm(lower)
+        if upper[0] > -0.2 and upper[1] > -0.5 and upper @ lower > -0.6 and lower[1] > upper[1] - 0.1:
+            return Arm(tuple(upper.tolist()), tuple(lower.tolist()))
 
 
 def _truth(person: Person, shot: Shot) -> Truth:
@@ -143,12 +165,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--people", type=int, default=200)
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
-    parser.add_argument("--named", action="store_true", help="the named poses in four views, instead of random people")
+    parser.add_argument(
+        "--poses", choices=("random", "named", "free"), default="random",
+        help="as pocold synth draws them; every named pose in four views; or with arms that point anywhere",
+    )  # fmt: skip
     parser.add_argument("--sheet", type=Path, help="true and fitted maps, worst first, as PNG: of the first setting")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(machine())
-    truths = draw_named() if arguments.named else [draw_truth(i) for i in range(arguments.people)]
+    draw = draw_free if arguments.poses == "free" else draw_truth
+    truths = draw_named() if arguments.poses == "named" else [draw(i) for i in range(arguments.people)]
     print(
         f"| {len(truths)} people | mIoU | body accuracy | mirrored limbs | limbs of other side | facing wrong | CPU s |"
     )

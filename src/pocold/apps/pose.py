@@ -42,7 +42,8 @@ def pose(
             is taken for a photograph.
         output: File to write: .png (red = part 0..24, green = 255 U, blue = 255 V), .npz, .npy, or .pkl (a dump). For a
             dump or list also a folder, which is made if need be: then all its pictures go to STEM.iuv.png.
-        like: Another DensePose map: a named pose is drawn with the height, position and build of the person seen there.
+        like: Another DensePose map, or keypoints: a named pose is drawn with the height, position and build of the
+            person seen there.
         size: HEIGHTxWIDTH of the map; 256x176 for a named pose. With --like the other map's size is taken. Of a dump,
             the size of the photo, if that is lost; of keypoints, the size of their picture, if the file does not say.
         sheet: Instead, draw the whole library of poses into this PNG file.
@@ -139,10 +140,10 @@ def _draw(name: str, size: str | None, like: Path | None) -> "DensePose":
     named = parse_pose(name)
     if like is not None:
         from pocold.densepose.coverage import warn_if_missing
-        from pocold.densepose.formats.reading import read_pose
         from pocold.people.body.fitting import fit_pose
+        from pocold.people.body.keypoint_maps import load_any_pose
 
-        reference = read_pose(like)
+        reference = load_any_pose(like)
         fitted = fit_pose(named, reference)
         warn_if_missing(reference, fitted)
         return fitted

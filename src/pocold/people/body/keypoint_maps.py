@@ -170,6 +170,8 @@ def draw_people(path: Path, photos: Path | None = None, person: int = 1) -> Iter
         raise ValueError(
             f"{path} holds several pictures called {twice!r}, or one without a name; convert one at a time"
         )
+    if photos is None and any(found.size is None and not found.relative for p in pictures for found in p.people):
+        _warn(f"{path} does not say the size of all its pictures: people are framed; --photo FOLDER keeps their places")
     for picture in pictures:
         people = [found for found in picture.people if found.given.sum() >= MIN_POINTS]
         if len(people) < person:
