@@ -194,3 +194,24 @@ def test_files_say_what_was_assumed(tmp_path):
     rows = np.flatnonzero((chosen.labels > 0).any(1))
     assert np.ptp(rows) < 75  # the smaller one
     assert len(NAMES) == 25
+
+
+def test_points_that_are_no_body_end_in_a_map_or_one_sentence():
+    with pytest.raises(ValueError, match="no body fits these keypoints"):
+        draw_keypoints(Keypoints(COCO_18, np.full((18, 2), 50.0), np.ones(18), size=SIZE))
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        assert draw_keypoints(Keypoints(COCO_18, rng.uniform(0, 88, (18, 2)), np.ones(18), size=SIZE)).visible_parts
+    points = rng.uniform(0, 88, (18, 2))
+    points[3:5] = np.nan
+    unknown = Keypoints(COCO_18, points, np.ones(18), np.full(18, np.nan), SIZE)
+    assert draw_keypoints(unknown).visible_parts
+
+
+def test_a_face_alone_is_a_head():
+    names = ("nose", "right eye", "left eye", "right ear", "left ear")
+    points = np.array([[44, 70], [35, 60], [53, 60], [25, 63], [63, 63]])
+    drawn = draw_keypoints(Keypoints(names, points, np.ones(5), size=SIZE))
+    assert drawn.labels[70, 44] in (23, 24)
+    assert {23, 24} <= drawn.visible_parts
+    assert drawn.labels[60, 35] == 23  # the person's right half is on the left of the picture

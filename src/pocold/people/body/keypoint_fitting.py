@@ -39,6 +39,7 @@ from pocold.people.body.stick_figure import (
     as_camera,
     as_pose,
     as_shape,
+    zoom_of,
 )  # fmt: skip
 from pocold.people.labels import load_chart
 
@@ -250,7 +251,7 @@ def _data(seen: _Seen, numbers: np.ndarray, pixels: np.ndarray, depth: np.ndarra
     apart = (pixels - seen.pixels) * (seen.weight / seen.sharp)[:, None]
     total = seen.depth_weight.sum()
     if total > 0:
-        far = depth * (np.exp(numbers[:, ZOOM]) * seen.size[0] / DISTANCE)[:, None] - seen.depth
+        far = depth * (zoom_of(numbers) * seen.size[0] / DISTANCE)[:, None] - seen.depth
         far = far - (far * seen.depth_weight).sum(1, keepdims=True) / total
         far = far * seen.depth_weight / (seen.sharp * _DEPTH_SHARPNESS / _SHARPNESS)
     else:

@@ -66,7 +66,10 @@ def _draw(keypoints: Keypoints, size: tuple[int, int]) -> DensePose:
             f"{int(away.sum())} of {int(inside.sum())} keypoints lie outside a picture of {size[0]}x{size[1]} (height "
             "x width); give the size of the picture that they belong to (--size HEIGHTxWIDTH)"
         )
-    return draw_body(*fit_body(points, confidence, depth=depth, size=size))
+    pose = draw_body(*fit_body(points, confidence, depth=depth, size=size))
+    if not pose.visible_parts:
+        raise ValueError("no body fits these keypoints: none of it would lie in the picture")
+    return pose
 
 
 def _framed(keypoints: Keypoints) -> Keypoints:

@@ -191,13 +191,18 @@ class StickFigure:
         """
         points, head = self.points(numbers)
         turn = _about(_RIGHT, numbers[:, PITCH]) @ _about(_UP, numbers[:, VIEW])
-        across, up, zoom = numbers[:, ACROSS], numbers[:, UP], np.exp(numbers[:, ZOOM])
+        across, up, zoom = numbers[:, ACROSS], numbers[:, UP], zoom_of(numbers)
         target = np.stack([across, np.zeros_like(up), up], -1)
         seen = points @ np.swapaxes(turn, 1, 2) - _applied(_about(_RIGHT, numbers[:, PITCH]), target)[:, None]
         depth = seen[..., 1] + DISTANCE
         scale = (zoom * size[0])[:, None] / np.maximum(depth, 0.5)
         x, y = size[1] / 2 + scale * seen[..., 0], size[0] / 2 - scale * seen[..., 2]
         return np.stack([x, y], -1), depth, turn @ head
+
+
+def zoom_of(numbers: np.ndarray) -> np.ndarray:
+    """Focal length per height of the picture, of vectors ``(..., P)``; absurd ones, tried on the way, are cut."""
+    return np.exp(np.clip(numbers[..., ZOOM], -8.0, 8.0))
 
 
 def as_shape(numbers: np.ndarray) -> BodyShape:
@@ -212,7 +217,7 @@ def as_camera(numbers: np.ndarray, size: tuple[int, int], floor: float) -> Camer
     """The camera of a vector."""
     view = math.remainder(float(numbers[VIEW]), 360)
     target = (float(numbers[ACROSS]), 0.0, float(numbers[UP]))
-    focal = float(np.exp(numbers[ZOOM]) * size[0])
+    focal = float(zoom_of(numbers) * size[0])
     return Camera(size, focal, DISTANCE, math.radians(float(numbers[PITCH])), view, target, floor)
 
 
