@@ -243,7 +243,8 @@ def _convert_all(file: Path, folder: Path, photos: Path | None, person: int) -> 
             "dump, or of a list of keypoints, go into a folder"
         )
     if photos is not None and not photos.is_dir():
-        raise ValueError(f"--photo: expected the folder of the photos, got {photos}")
+        kind = "list" if is_keypoints(file) else "dump"
+        raise ValueError(f"--photo: expected the folder of the {kind}'s photos, got {photos}")
     if is_keypoints(file):
         people = draw_people(file, photos, person)
     else:
