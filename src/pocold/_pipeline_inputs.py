@@ -13,7 +13,6 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from pocold.densepose.correspondence import HIDDEN, Photograph, Surface
-from pocold.densepose.formats.reading import load_pose
 from pocold.densepose.labels import body_part_labels
 from pocold.densepose.maps import DensePose, PoseInput, require_uv, resize_labels
 from pocold.diffusion.sampling import Generator
@@ -21,6 +20,7 @@ from pocold.imaging import images
 from pocold.imaging.images import Frame, FrameMode, ImageInput
 from pocold.models import autoencoder
 from pocold.models.densepose_estimator import DensePoseEstimator, estimate_densepose
+from pocold.people.body.keypoint_maps import load_any_pose
 
 
 def check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
@@ -80,7 +80,7 @@ def load_poses(pose: PoseInput | Sequence[PoseInput] | None) -> list[DensePose]:
     poses = listed(pose)
     if not poses:
         raise ValueError("pose: expected a DensePose map, or several, got none")
-    return [load_pose(item, name) for item, name in zip(poses, numbered("pose", len(poses)), strict=True)]
+    return [load_any_pose(item, name) for item, name in zip(poses, numbered("pose", len(poses)), strict=True)]
 
 
 def picture_size(height: int | None, width: int | None, default: tuple[int, int], factor: int) -> tuple[int, int]:
@@ -166,7 +166,7 @@ def load_photographs(
         labels = uv = None
         if purpose is not None:
             if poses:
-                found = load_pose(poses[i], pose_name)
+                found = load_any_pose(poses[i], pose_name)
             else:
                 assert estimator is not None
                 found = estimate_densepose(picture, estimator, name)

@@ -1,5 +1,7 @@
 """``pocold pose`` on photographs, beside the files and named poses that it always took."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -122,3 +124,72 @@ def test_output_and_show_are_two_files(tmp_path, capsys):
     same = tmp_path / "same.png"
     assert "would both write" in failure(["walk:side", "-o", same, "--show", same], capsys)
     assert not same.exists()
+
+
+def openpose(path, points):
+    flat = [number for x, y in points for number in (x, y, 0.9)]
+    path.write_text(json.dumps({"people": [{"pose_keypoints_2d": flat}]}))
+    return path
+
+
+# nose, neck, right arm, left arm, right leg, left leg, right eye, left eye, ears: someone who stands
+STANDING = [
+    (44, 20), (44, 34), (35, 34), (32, 48), (31, 60), (53, 34), (56, 48), (57, 60), (39, 62), (38, 84), (37, 106),
+    (49, 62), (50, 84), (51, 106), (42, 18), (46, 18), (39, 20), (49, 20),
+]  # fmt: skip
+
+
+def test_keypoints_become_a_map(tmp_path):
+    path = openpose(tmp_path / "points.json", STANDING)
+    main(["pose", str(path), "--size", "128x88", "-o", str(tmp_path / "map.png"), "--show", str(tmp_path / "look.png")])
+    found = DensePose.read(tmp_path / "map.png")
+    assert found.size == (128, 88)
+    assert found.uv is not None
+    assert found.visible_parts >= {2, 5, 6, 9, 10, 23, 24}
+    rows = np.flatnonzero((found.labels > 0).any(1))
+    assert 5 <= rows[0] <= 18
+    assert 106 <= rows[-1] <= 118
+    assert Image.open(tmp_path / "look.png").size == (88, 128)
+
+
+@pytest.mark.filterwarnings("always::UserWarning")  # as outside of pytest
+def test_keypoints_take_the_size_of_their_photograph(photo, tmp_path, capsys):
+    path = openpose(tmp_path / "points.json", STANDING)
+    main(["pose", str(path), "--photo", str(photo), "-o", str(tmp_path / "map.png")])
+    assert DensePose.read(tmp_path / "map.png").size == (128, 96)
+    assert capsys.readouterr().err == ""
+    main(["pose", str(path), "-o", str(tmp_path / "framed.png")])
+    assert DensePose.read(tmp_path / "framed.png").size == (256, 176)
+    assert "does not say the size of its picture" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--estimator", "x"], "--estimator is for maps and photographs"),
+        (["--read-as", "iuv"], "--read-as is for maps and photographs"),
+        (["--person", "2"], "shows 1 person, there is no person 2"),
+        (["--picture", "a.jpg"], "holds no picture a.jpg"),
+        (["--size", "20x20"], "keypoints lie outside a picture of 20x20"),
+    ],
+)
+def test_what_keypoints_refuse(tmp_path, capsys, options, message):
+    path = openpose(tmp_path / "points.json", STANDING)
+    error = failure([path, "-o", tmp_path / "map.png", *options], capsys)
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_list_of_keypoints_goes_into_a_folder(tmp_path, capsys):
+    columns = [[round(point[i] * 2) for point in STANDING] for i in (1, 0)]
+    rows = [f"{name}.jpg: {columns[0]}: {columns[1]}" for name in ("a", "b")]
+    nobody = f"c.jpg: {[-1] * 18}: {[-1] * 18}"
+    (tmp_path / "list.csv").write_text("\n".join(["name:keypoints_y:keypoints_x", *rows, nobody]))
+    main(["pose", str(tmp_path / "list.csv"), "-o", str(tmp_path / "maps")])
+    assert "2 maps; nobody was found in c.jpg" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == ["a.iuv.png", "b.iuv.png"]
+    found = DensePose.read(tmp_path / "maps" / "a.iuv.png")
+    assert found.size == (256, 176)
+    assert {2, 23, 24} <= found.visible_parts
+    error = failure([tmp_path / "list.csv", "-o", tmp_path / "one.png"], capsys)
+    assert "keypoints of 3 pictures; say which (--picture): a.jpg, b.jpg, c.jpg" in error

@@ -9,6 +9,8 @@ from drawing_helpers import SIZE, fails, pixels, pocold
 from PIL import Image
 
 from pocold import AppearanceCode, DensePose, PoseTransferPipeline
+from pocold.cli import main
+from pocold.densepose.keypoints import COCO_18
 from pocold.imaging.metadata import read_png_metadata
 from pocold.people.body.fitting import fit_pose
 from pocold.people.body.posing import draw_densepose
@@ -380,3 +382,23 @@ def test_what_was_drawn_before_an_interrupt_stays(here, capsys, monkeypatch):
     assert stopped.value.code == 130
     assert [path.name for path in (here / "out").iterdir()] == ["walk.png"]
     assert read_png_metadata("out/walk.png")["pose"] == "walk"
+
+
+# x and y of OpenPose's 18 points of someone who stands
+STANDING = [
+    (44, 20), (44, 34), (35, 34), (32, 48), (31, 60), (53, 34), (56, 48), (57, 60), (39, 62), (38, 84), (37, 106),
+    (49, 62), (50, 84), (51, 106), (42, 18), (46, 18), (39, 20), (49, 20),
+]  # fmt: skip
+
+
+def test_keypoints_are_poses_and_sources(here, capsys):
+    points = {name: [x, y, 1] for name, (x, y) in zip(COCO_18, STANDING, strict=True)}
+    (here / "points.json").write_text(json.dumps({"keypoints": points, "size": list(SIZE)}))
+    pocold("transfer a.png --pose points.json -o keypoints.png")
+    main(["pose", "points.json", "-o", "points.png"])
+    pocold("transfer a.png --pose points.png -o map.png")
+    np.testing.assert_array_equal(pixels(here / "keypoints.png"), pixels(here / "map.png"))
+    pocold("transfer a.png --source-pose points.json --pose walk:side -o hinted.png", model="hint")
+    assert Image.open(here / "hinted.png").size == (SIZE[1], SIZE[0])
+    (here / "nobody.json").write_text('{"people": []}')
+    assert "nobody was found in the picture" in fails(capsys, "transfer a.png --pose nobody.json -o x.png")

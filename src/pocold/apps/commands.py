@@ -26,7 +26,8 @@ def transfer(
 
     Args:
         person: A photograph, or several of one person, or an appearance code that pocold encode wrote (.safetensors).
-        pose: Poses: names such as walk:side (pocold pose --sheet poses.png draws them all), or DensePose files.
+        pose: Poses: names such as walk:side (pocold pose --sheet poses.png draws them all), or files of DensePose or
+            keypoints.
         output: PNG file to write; of several pictures each gets the name of its pose, in this folder or behind this
             name. An existing file is replaced if a drawing command wrote it.
         sheet: Also draw photograph, poses and pictures into this PNG file.

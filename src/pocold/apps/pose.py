@@ -26,7 +26,7 @@ def pose(
     sheet: Path | None = None,
     photo: Path | None = None,
     show: Path | None = None,
-    person: int = 1,
+    person: int | None = None,
     picture: str | None = None,
     read_as: _Layout = "auto",
     write_as: _Layout = "auto",
@@ -34,22 +34,24 @@ def pose(
     overwrite: bool = False,
 ) -> None:
     """Write a DensePose map: of a named pose, NAME[:VIEW[:CROP]], such as walk:side, hips:back or wave:30:upper; of a
-    file in any format, a detectron2 dump included; or of the person in a photograph.
+    file in any format, a detectron2 dump included; of keypoints; or of the person in a photograph.
 
     Args:
-        name: The pose, or the file to convert: .png .jpg .webp .npy .npz .pkl .pth. An unknown pose lists all. A
-            picture that is no map is taken for a photograph.
+        name: The pose, or the file to convert: .png .jpg .webp .npy .npz .pkl .pth, or keypoints: .json (OpenPose,
+            COCO, MediaPipe), .csv (name:keypoints_y:keypoints_x). An unknown pose lists all. A picture that is no map
+            is taken for a photograph.
         output: File to write: .png (red = part 0..24, green = 255 U, blue = 255 V), .npz, .npy, or .pkl (a dump). For a
-            dump also a folder, which is made if need be: then all its pictures are converted, to STEM.iuv.png.
-        like: Another DensePose map: a named pose is drawn with the height, position and build of the person seen there.
+            dump or list also a folder, which is made if need be: then all its pictures go to STEM.iuv.png.
+        like: Another DensePose map, or keypoints: a named pose is drawn with the height, position and build of the
+            person seen there.
         size: HEIGHTxWIDTH of the map; 256x176 for a named pose. With --like the other map's size is taken. Of a dump,
-            the size of the photo, if that is lost.
+            the size of the photo, if that is lost; of keypoints, the size of their picture, if the file does not say.
         sheet: Instead, draw the whole library of poses into this PNG file.
-        photo: What the map belongs to: the photo that a dump was made from (or the folder of them all), that colours
-            were drawn over, or that --show draws over.
+        photo: What the map belongs to: the photo that a dump was made from (or the folder of them all), that keypoints
+            were found in, that colours were drawn over, or that --show draws over.
         show: Draw the map in colours into this PNG file, over the photo if there is one.
-        person: Which person of a dump's picture, the largest first.
-        picture: Which picture of a dump, by its file name.
+        person: Which person of a dump's or keypoints' picture, the largest first.
+        picture: Which picture of a dump or list, by its file name.
         read_as: What the channels of the file hold; auto looks. Colours of a visualiser over a photo must be told.
         write_as: What the channels of a written .png hold.
         estimator: Folder of the network that finds maps in photographs; the bundled one if not given. With it the file
@@ -64,7 +66,8 @@ def pose(
     if name is None:
         raise ValueError("expected the name of a pose, such as walk:side, or --sheet FILE to see them all")
     is_file = names_a_file(name)
-    file_options = {"--person": person != 1, "--picture": picture is not None, "--read-as": read_as != "auto"}
+    number = 1 if person is None else person
+    file_options = {"--person": person is not None, "--picture": picture is not None, "--read-as": read_as != "auto"}
     one_map_options: dict[str, object] = {
         "--size": size,
         "--picture": picture,
@@ -74,23 +77,33 @@ def pose(
     if is_file and output is not None and (output.is_dir() or not output.suffix):
         others = {"--read-as": read_as != "auto", "--like": like, "--estimator": estimator}
         _refuse(one_map_options | others, "is not for a whole dump")
-        _convert_all(Path(name), output, photo, person)
+        _convert_all(Path(name), output, photo, number)
         return
     from pocold.densepose.formats.reading import read_pose
     from pocold.densepose.formats.writing import check_writable, write_pose
+    from pocold.densepose.keypoints import is_keypoints
     from pocold.imaging.images import load_image
     from pocold.people.body.camera import parse_size
+    from pocold.people.body.keypoint_maps import read_keypoint_pose
 
     photograph = None if photo is None else load_image(photo, "--photo")
     if is_file:
         _refuse({"--like": like}, f"fits a named pose to a person; {name} is a file")
         map_options = file_options | {"--size": size, "--photo": photo}
-        if estimator is not None:
+        if is_keypoints(name):
+            given = {"--read-as": read_as != "auto", "--estimator": estimator}
+            _refuse(given, f"is for maps and photographs; {name} holds keypoints")
+            asked = None if photograph is None else (photograph.height, photograph.width)
+            asked = asked if size is None else parse_size(size)
+            drawn = read_keypoint_pose(name, person=person, picture=picture, size=asked)
+        elif estimator is not None:
             _refuse(map_options, f"is for files that hold a map; with --estimator {name} is a photograph")
             drawn, photograph = _estimate(Path(name), estimator)
         elif any(map_options.values()):
             asked = None if size is None else parse_size(size)
-            drawn = read_pose(name, read_as, person=person, picture=picture, photo=photograph, size=asked)
+            drawn = read_pose(
+                name, read_as, person=1 if person is None else person, picture=picture, photo=photograph, size=asked
+            )
         else:
             drawn, photograph = _map_or_photograph(Path(name))
     else:
@@ -127,10 +140,10 @@ def _draw(name: str, size: str | None, like: Path | None) -> "DensePose":
     named = parse_pose(name)
     if like is not None:
         from pocold.densepose.coverage import warn_if_missing
-        from pocold.densepose.formats.reading import read_pose
         from pocold.people.body.fitting import fit_pose
+        from pocold.people.body.keypoint_maps import load_any_pose
 
-        reference = read_pose(like)
+        reference = load_any_pose(like)
         fitted = fit_pose(named, reference)
         warn_if_missing(reference, fitted)
         return fitted
@@ -153,11 +166,13 @@ def _is_picture(path: Path) -> bool:
 def _map_or_photograph(path: Path) -> "tuple[DensePose, Image.Image | None]":
     """The map that a file holds, or else shows; and the picture, if it is a photograph."""
     from pocold.densepose.formats.reading import read_pose
+    from pocold.densepose.formats.stick_figures import is_stick_figure
+    from pocold.imaging.images import load_image
 
     try:
         return read_pose(path), None
     except ValueError as error:
-        if not _is_picture(path):
+        if not _is_picture(path) or is_stick_figure(load_image(path)):
             raise
         found = _estimate(path, None, str(error))
         print(f"pocold: warning: taken for a photograph, its map estimated; if it is a map: {error}", file=sys.stderr)
@@ -178,12 +193,13 @@ def _estimate(path: Path, estimator: Path | None, no_map: str | None = None) -> 
 
 def names_a_file(name: str) -> bool:
     """Whether a file is meant, not a named pose: poses come first, whatever lies in the folder."""
+    from pocold.densepose import keypoints
     from pocold.densepose.formats.reading import ENDINGS
     from pocold.people.poses import POSES
 
     if name.strip().lower().partition(":")[0] in POSES:
         return False
-    return Path(name).suffix.lower() in ENDINGS or Path(name).is_file()
+    return Path(name).suffix.lower() in ENDINGS | keypoints.ENDINGS or Path(name).is_file()
 
 
 def _check_outputs(output: Path | None, show: Path | None, inputs: Sequence[Path | None], overwrite: bool) -> None:
@@ -215,23 +231,30 @@ def _show(pose: "DensePose", photo: "Image.Image | None", path: Path) -> None:
     write_png(pose.to_image() if photo is None else pose.over(photo), path, {"command": "pose"})
 
 
-def _convert_all(dump: Path, folder: Path, photos: Path | None, person: int) -> None:
-    """All pictures of a dump into a folder; those without a person are counted."""
+def _convert_all(file: Path, folder: Path, photos: Path | None, person: int) -> None:
+    """All pictures of a dump or a list of keypoints into a folder; those without a person are counted."""
     from pocold.densepose.formats.reading import is_dump, read_people
+    from pocold.densepose.keypoints import is_keypoints
+    from pocold.people.body.keypoint_maps import draw_people
 
-    if not is_dump(dump):
+    if not is_keypoints(file) and not is_dump(file):
         raise ValueError(
             f"{folder} is a folder, or has no ending: name the file to write, such as pose.png; only all pictures of a "
-            "dump go into a folder"
+            "dump, or of a list of keypoints, go into a folder"
         )
     if photos is not None and not photos.is_dir():
-        raise ValueError(f"--photo: expected the folder of the dump's photos, got {photos}")
+        kind = "list" if is_keypoints(file) else "dump"
+        raise ValueError(f"--photo: expected the folder of the {kind}'s photos, got {photos}")
+    if is_keypoints(file):
+        people = draw_people(file, photos, person)
+    else:
+        people = ((dumped.name, pose) for dumped, pose in read_people(file, photos, person))
     folder.mkdir(exist_ok=True)
     written, empty = 0, []
-    for dumped, pose in read_people(dump, photos, person):
+    for name, pose in people:
         if pose is None:
-            empty.append(dumped.name)
+            empty.append(name)
             continue
-        pose.write(folder / f"{Path(dumped.name).stem}.iuv.png")
+        pose.write(folder / f"{Path(name).stem}.iuv.png")
         written += 1
     print(f"{folder}: {written} maps" + (f"; nobody was found in {', '.join(empty)}" if empty else ""))

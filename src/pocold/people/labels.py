@@ -12,17 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pocold.densepose.keypoints import COCO_18
 from pocold.densepose.labels import MIRRORED_LABEL, MIRRORED_U, MIRRORED_V
 from pocold.densepose.maps import DensePose
 from pocold.people.body.anatomy import FOOT_BONES, HAND_BONES, Anatomy, load_anatomy
 from pocold.people.rendering.raster import Fragments
 
-# OpenPose's 18 keypoints: name and the bone whose head it is, or the vertex found below.
-KEYPOINT_NAMES = (
-    "nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
-    "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle",
-    "right eye", "left eye", "right ear", "left ear",
-)  # fmt: skip
+KEYPOINT_NAMES = COCO_18
+# The bone whose head each is, or None for the vertices found below.
 _KEYPOINT_BONES = (
     None, None, "upperarm01.R", "lowerarm01.R", "wrist.R", "upperarm01.L", "lowerarm01.L", "wrist.L",
     "upperleg01.R", "lowerleg01.R", "foot.R", "upperleg01.L", "lowerleg01.L", "foot.L", None, None, None, None,

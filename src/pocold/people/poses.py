@@ -295,11 +295,11 @@ def turntable(frames: int) -> list[float]:
 
 
 # How often random people stand, walk, ... and hold their arms, in the manner of catalogue photographs.
-_LEG_ODDS = {
+LEG_ODDS = {
     "stand": 0.24, "contrapposto": 0.26, "walk": 0.1, "stroll": 0.12, "crossed": 0.06, "wide": 0.08, "pass": 0.03,
     "sit": 0.02, "kneel": 0.01, "knee-up": 0.015, "run": 0.02, "lunge": 0.01, "tiptoe": 0.015, "step-up": 0.02,
 }  # fmt: skip
-_ARM_ODDS = {
+ARM_ODDS = {
     "down": 0.24, "loose": 0.16, "hip": 0.15, "pocket": 0.12, "bent": 0.03, "chest": 0.04, "nape": 0.04, "up": 0.02,
     "level": 0.02, "wave": 0.04, "forward": 0.015, "behind": 0.04, "swing-front": 0.04, "swing-back": 0.03,
     "face": 0.03, "phone": 0.02, "hold": 0.03, "vee": 0.015, "low-side": 0.02, "reach-side": 0.02,
@@ -332,9 +332,9 @@ def _choose(rng: np.random.Generator, odds: Mapping[str, float]) -> str:
 
 
 def _draw_pose(rng: np.random.Generator, calm: bool) -> Pose:
-    stance = _choose(rng, {k: v for k, v in _LEG_ODDS.items() if not calm or k in CALM_LEGS})
-    left = _choose(rng, _ARM_ODDS)
-    right = left if rng.uniform() < 0.35 else _choose(rng, _ARM_ODDS)
+    stance = _choose(rng, {k: v for k, v in LEG_ODDS.items() if not calm or k in CALM_LEGS})
+    left = _choose(rng, ARM_ODDS)
+    right = left if rng.uniform() < 0.35 else _choose(rng, ARM_ODDS)
     if stance in ("walk", "run") and rng.uniform() < 0.7:
         kind = "swing" if stance == "walk" else "run"
         left, right = f"{kind}-back", f"{kind}-front"

@@ -16,12 +16,14 @@ from pocold.densepose.beside import MAPS_BESIDE, Maps, find_map
 from pocold.densepose.correspondence import HIDDEN
 from pocold.densepose.formats.reading import read_pose
 from pocold.densepose.framing import PersonFrame
+from pocold.densepose.keypoints import is_keypoints
 from pocold.densepose.labels import body_part_labels
 from pocold.densepose.maps import ChannelOrder, DensePose
 from pocold.imaging.files import MAX_PIXELS, PICTURE_ERRORS
 from pocold.imaging.images import Frame, FrameMode, load_image
 from pocold.models import autoencoder
 from pocold.models.densepose_estimator import estimate_densepose, open_estimator
+from pocold.people.body.keypoint_maps import read_keypoint_pose
 from pocold.pipeline import PoseTransferPipeline
 
 Size = tuple[int, int]
@@ -139,7 +141,10 @@ def read_photo(path: Path, pose: Path | None = None) -> Photo:
         pose, channels = find_map(Path(), _MAPS, folder=str(path.parent), stem=path.stem, path="", name="", split="")
     if pose is None:
         return Photo(path, picture)
-    found = read_pose(pose, channels) if channels != "auto" else read_pose(pose, photo=picture)
+    if is_keypoints(pose):
+        found = read_keypoint_pose(pose, size=(picture.height, picture.width))
+    else:
+        found = read_pose(pose, channels) if channels != "auto" else read_pose(pose, photo=picture)
     _check_size(found.size, picture, pose, path)
     return Photo(path, picture, found)
 

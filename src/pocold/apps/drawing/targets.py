@@ -11,10 +11,10 @@ from pocold.apps.drawing.results import origin
 from pocold.apps.drawing.sources import DEFAULT_SIZE, Person, Size, framed, seen, working_size
 from pocold.apps.pose import names_a_file
 from pocold.densepose.coverage import missing_parts
-from pocold.densepose.formats.reading import read_pose
 from pocold.densepose.maps import DensePose
 from pocold.imaging.images import Frame, FrameMode
 from pocold.people.body.fitting import fit_pose
+from pocold.people.body.keypoint_maps import load_any_pose, pose_size
 from pocold.people.body.posing import draw_densepose
 from pocold.people.poses import NamedPose, interpolate, parse_pose
 from pocold.pipeline import PoseTransferPipeline
@@ -63,7 +63,7 @@ def drawing_size(
     if asked or pipeline.native_size:
         fallback = DEFAULT_SIZE
     elif file is not None:
-        fallback = read_pose(file).size
+        fallback = pose_size(file)
     else:
         known = [photo.size for photo in person.photos] or [pose.size for pose in person.maps]
         fallback = known[0] if known else DEFAULT_SIZE
@@ -82,7 +82,7 @@ def reference_map(like: str, person: Person, size: Size, mode: FrameMode) -> Den
     if like == NOBODY:
         return None
     if like != SOURCE:
-        found = read_pose(like)
+        found = load_any_pose(like)
     elif not person.maps or (person.photos and person.photos[0].pose is None):
         return None
     else:
@@ -111,7 +111,7 @@ def read_targets(texts: Sequence[str], size: Size, reference: DensePose | None, 
 
 def _read(text: str, size: Size, reference: DensePose | None) -> Target:
     if names_a_file(text):
-        return Target(text, read_pose(text))
+        return Target(text, load_any_pose(text))
     named = parse_pose(text)
     if reference is None or text.count(":") == 2:
         return Target(text, draw_densepose(named.pose, named.view, named.crop, size))

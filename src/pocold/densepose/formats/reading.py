@@ -13,6 +13,7 @@ from pocold.densepose.formats import colours
 from pocold.densepose.formats.arrays import read_array
 from pocold.densepose.formats.colours import ColourMap, ColourMapWarning
 from pocold.densepose.formats.dumps import DumpedPicture, read_dump
+from pocold.densepose.formats.stick_figures import INSTEAD, is_stick_figure
 from pocold.densepose.formats.unpickling import is_pickle, is_torch_zip
 from pocold.densepose.maps import CHANNEL_ORDER_KEY, ChannelOrder, ColourPictureError, DensePose, PoseInput, open_map
 from pocold.imaging.images import ImageInput, load_image
@@ -187,6 +188,8 @@ def _from_picture(picture: Image.Image, layout: Layout, photo: ImageInput | None
     try:
         return DensePose.from_image(picture, "auto" if layout == "auto" else layout), None
     except ColourPictureError as error:
+        if is_stick_figure(picture):
+            raise ValueError(INSTEAD) from None
         raise ValueError(
             f"{error}; of a visualiser, with the photo below, say its colours (--read-as parula or viridis)"
         ) from None

@@ -93,6 +93,13 @@ def pose_body(
     return PosedBody(camera, posed)
 
 
+def draw_body(shape: BodyShape, pose: Pose, camera: Camera) -> DensePose:
+    """The map of a body before a camera that is known, such as one fitted to keypoints."""
+    wearer = Wearer(shape)
+    transforms = bone_transforms(pose, wearer.anatomy.body, wearer.heads)
+    return PosedBody(camera, Bodies.of(wearer, transforms[None], "cpu")).densepose()
+
+
 def draw_densepose(
     pose: Pose, view: float = 0.0, crop: Crop = "full", size: tuple[int, int] = (256, 176), shape: BodyShape = AVERAGE
 ) -> DensePose:
