@@ -28,7 +28,7 @@ from pocold.densepose.maps import DensePose
 from pocold.imaging.files import PICTURE_ERRORS, read_json
 from pocold.imaging.images import from_uint8, load_image, to_tensor
 
-FORMAT = 1
+FORMAT = 2  # 1: completed from rims and faces
 INDEX, _PARTIAL = "repairs.json", "partial.json"
 CHANNELS = {"drawn": 3, "completed": 3, "confidence": 1, "target": 3, "labels": 0, "uv": 2}  # 0: no axis of channels
 _ENDINGS = (".jpg", ".jpeg", ".png", ".webp")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import minimum_filter
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -25,6 +26,11 @@ _DEPTH, _HEAD_DEPTH = 0.35, 1.5
 _MIRROR_COST = 0.03  # metres that the mirror image of the body is further away
 _NEIGHBOURS = 8
 _SPREAD = 0.3  # neighbours this share of the distance further away still count
+# A head is hair above the hairline and behind the ears, in metres up and backwards on the resting body, and face or
+# neck below; the hairline is a band, for not all people have the same. Face and hair are a long way from each other:
+# the back of a head takes what the front shows at its very top, not eyes.
+_HAIRLINE, _HAIR, _BEHIND_EARS, _NECK, _HAIR_APART = 0.915, 0.945, -0.04, 0.80, 0.5
+_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
 _REACH = 0.1  # metres over which confidence falls to 1/e
 # Kinds of skin that clothes must not be drawn onto, and the rest.
 _KINDS = (frozenset({3, 4}), frozenset({5, 6}), frozenset({23, 24}), frozenset(range(1, 25)) - {3, 4, 5, 6, 23, 24})
@@ -86,6 +92,7 @@ def _nearest_colours(photographs: tuple[Photograph, ...], parts: np.ndarray, uv:
         uv: uint8 ``(2, N)``.
     """
     shown = np.concatenate([photo.labels.flatten().numpy() for photo in photographs])
+    inside = np.concatenate([_inside(photo.labels.numpy()).ravel() for photo in photographs])
     body = np.flatnonzero((shown > 0) & (shown != HIDDEN))
     colours = np.zeros((3, len(parts)), np.float32)
     distance = np.full(len(parts), np.inf, np.float32)
@@ -102,9 +109,11 @@ def _nearest_colours(photographs: tuple[Photograph, ...], parts: np.ndarray, uv:
         sources = np.flatnonzero(np.isin(seen, list(kind)))
         if len(sources) == 0:
             sources = np.arange(len(seen))
+        if inside[body[sources]].any():
+            sources = sources[inside[body[sources]]]
         depth = _HEAD_DEPTH if kind is _HEAD else _DEPTH
         places = _places(seen[sources], points[:, sources], depth)
-        mirrored = places * np.array([-1, 1, 1, 1], np.float32) + np.array([0, 0, 0, _MIRROR_COST], np.float32)
+        mirrored = places * np.array([-1, 1, 1, 1, 1], np.float32) + np.array([0, 0, 0, _MIRROR_COST, 0], np.float32)
         tree = cKDTree(np.concatenate([places, mirrored]), balanced_tree=False, compact_nodes=False)
         count = min(_NEIGHBOURS, 2 * len(sources))
         far, index = tree.query(_places(parts[targets], uv[:, targets], depth), k=count)
@@ -117,10 +126,20 @@ def _nearest_colours(photographs: tuple[Photograph, ...], parts: np.ndarray, uv:
     return torch.from_numpy(colours), torch.from_numpy(distance)
 
 
+def _inside(labels: np.ndarray) -> np.ndarray:
+    """bool ``(H, W)``: on the body and not at its rim, into whose pixels the colour of the backdrop is mixed."""
+    return minimum_filter(labels, footprint=_CROSS, mode="nearest") > 0
+
+
 def _places(parts: np.ndarray, uv: np.ndarray, depth: float) -> np.ndarray:
-    """Places ``(N, 4)`` in metres, the second scaled by ``depth``; the fourth is for what the mirror image costs."""
+    """Places ``(N, 5)`` in metres, the second scaled by ``depth``; the fourth is for what the mirror image costs, the
+    fifth keeps hair from faces."""
     cells = uv.astype(np.int64) * 64 // 256
-    place = np.zeros((len(parts), 4), np.float32)
+    place = np.zeros((len(parts), 5), np.float32)
     place[:, :3] = surface_chart()[parts, cells[0], cells[1]]
+    up, back = place[:, 2], place[:, 1]
+    hair = np.clip((up - _HAIRLINE) / (_HAIR - _HAIRLINE), 0, 1)
+    hair[(back > _BEHIND_EARS) & (up > _NECK)] = 1
+    place[:, 4] = _HAIR_APART * hair * np.isin(parts, list(_HEAD))
     place[:, 1] *= depth
     return place

@@ -1,0 +1,161 @@
+"""Completing a photograph on the body: what is seen stays, what is hidden comes from the nearest place of its kind."""
+
+import pytest
+import torch
+from scipy.ndimage import binary_dilation
+
+from pocold.densepose.completion import complete, surface_chart
+from pocold.densepose.correspondence import HIDDEN, Photograph, Surface
+from pocold.people.poses import parse_pose
+from pocold.people.rendering.render import Shot, random_person
+
+SKIN, HAIR, SHIRT, TROUSERS, BACKDROP = (200, 150, 120), (30, 25, 20), (20, 60, 200), (90, 90, 90), (0, 255, 0)
+HANDS, HEAD, TORSO = (3, 4), (23, 24), (1, 2)
+
+
+@pytest.fixture(scope="module")
+def views():
+    """Labels ``(H, W)`` and U, V ``(2, H, W)`` in 0..255 of one person from the front and from behind."""
+    person = random_person(1, 0)
+    shots = [Shot(p.pose, p.view, p.crop) for p in map(parse_pose, ("relaxed:front", "hips:back"))]
+    maps = [picture.densepose for picture in person.draw(shots, (256, 176))]
+    return [(torch.from_numpy(p.labels.copy()), (torch.from_numpy(p.uv) * 255).round().to(torch.uint8)) for p in maps]
+
+
+def places(labels, uv):
+    """Metres ``(H, W, 3)`` on the resting body."""
+    cells = uv.long() * 64 // 256
+    return torch.from_numpy(surface_chart())[labels.long(), cells[0], cells[1]]
+
+
+def among(labels, parts):
+    return torch.isin(labels, torch.tensor(parts, dtype=labels.dtype))
+
+
+def trunk(labels, uv):
+    """The torso well above the legs."""
+    return among(labels, TORSO) & (places(labels, uv)[..., 2] > 0.2)
+
+
+def painted(labels, uv, rim=None):
+    """A photograph whose colours say what a point is; ``rim``: another colour for the outermost pixels."""
+    hair = among(labels, HEAD) & (places(labels, uv)[..., 2] > 0.93)
+    picture = torch.tensor(BACKDROP, dtype=torch.uint8)[:, None, None].expand(3, *labels.shape).clone()
+    for where, colour in (
+        (labels > 0, TROUSERS),
+        (among(labels, (*TORSO, 15, 16, 17, 18, 19, 20, 21, 22)), SHIRT),
+        (among(labels, (*HANDS, *HEAD, 5, 6)), SKIN),
+        (hair, HAIR),
+    ):
+        picture[:, where] = torch.tensor(colour, dtype=torch.uint8)[:, None]
+    if rim is not None:
+        outermost = torch.from_numpy(binary_dilation(labels.numpy() == 0)) & (labels > 0)
+        picture[:, outermost] = torch.tensor(rim, dtype=torch.uint8)[:, None]
+    return Photograph(picture, labels.clone(), uv)
+
+
+def completed(photograph, view):
+    """Completed colours in 0..255 ``(3, H, W)``, confidence, and what the plain warp gives."""
+    surface = Surface(((1.0, (photograph,)),))
+    picture, confidence = complete(surface, *view)
+    return (picture + 1) * 127.5, confidence, surface.warp(*view)
+
+
+def away_from(colours, colour):
+    """Largest difference of a channel, ``(N,)``."""
+    return (colours - torch.tensor(colour)[:, None]).abs().amax(0)
+
+
+def test_what_is_seen_stays_to_the_bit(views):
+    surface = Surface(((1.0, (painted(*views[0]),)),))
+    picture, confidence = complete(surface, *views[1])
+    warped, visible = surface.warp(*views[1])
+    seen = visible == 1
+    assert seen.any()
+    assert torch.equal(picture[:, seen], warped[:, seen])
+    assert torch.equal(confidence[seen], visible[seen])
+    hidden = (views[1][0] > 0) & ~seen
+    assert ((confidence[hidden] > 0) & (confidence[hidden] < 1)).all()
+
+
+def test_a_back_has_the_colour_of_the_front(views):
+    colours, _, (warped, visible) = completed(painted(*views[0]), views[1])
+    back = trunk(*views[1]) & (visible < 1)
+    assert back.sum() > 500
+    assert away_from(colours[:, back], SHIRT).max() < 2
+    assert away_from((warped[:, back] + 1) * 127.5, SHIRT).max() > 2  # the warp alone does not know it
+
+
+def test_the_back_of_a_head_is_hair_and_its_neck_skin(views):
+    colours, _, (_, visible) = completed(painted(*views[0]), views[1])
+    place, head = places(*views[1]), among(views[1][0], HEAD) & (visible < 1)
+    behind = head & (place[..., 1] > -0.03) & (place[..., 2] > 0.82)
+    assert behind.sum() > 30
+    assert away_from(colours[:, behind], HAIR).median() < 2
+    assert away_from(colours[:, behind], SKIN).min() > 60
+
+
+def test_no_cloth_is_drawn_onto_hands(views):
+    labels, uv = views[0]
+    both = painted(labels, uv)
+    one_hand = Photograph(both.picture, labels.masked_fill(labels == 3, HIDDEN), uv)
+    colours, _, _ = completed(one_hand, views[1])
+    hand = views[1][0] == 3
+    assert hand.sum() > 10
+    assert away_from(colours[:, hand], SKIN).max() < 2
+
+
+def test_the_backdrop_at_the_rim_is_not_taken_along(views):
+    colours, _, (_, visible) = completed(painted(*views[0], rim=BACKDROP), views[1])
+    hidden = trunk(*views[1]) & (visible < 1)
+    assert away_from(colours[:, hidden], SHIRT).max() < 2
+
+
+def test_a_limb_of_which_only_the_rim_is_seen_is_better_than_nothing(views):
+    labels, uv = views[0]
+    photograph = painted(labels, uv, rim=SHIRT)
+    outermost = torch.from_numpy(binary_dilation(labels.numpy() == 0)) & (labels > 0)
+    only_rim = Photograph(photograph.picture, labels.masked_fill(~outermost, HIDDEN), uv)
+    colours, confidence, (_, visible) = completed(only_rim, views[1])
+    hidden = (views[1][0] > 0) & (visible < 1)
+    assert away_from(colours[:, hidden], SHIRT).max() < 2
+    assert (confidence[hidden] > 0).all()
+
+
+def test_nearer_is_more_certain(views):
+    _, confidence, (_, visible) = completed(painted(*views[0]), views[1])
+    place, torso = places(*views[1]), among(views[1][0], TORSO) & (visible < 1)
+    side = confidence[torso & (place[..., 0].abs() > 0.12)].mean()
+    middle = confidence[torso & (place[..., 0].abs() < 0.05)].mean()
+    assert side > middle
+
+
+def test_blends_are_blended_and_layers_that_show_nothing_do_not_count(views):
+    first = painted(*views[0])
+    white = Photograph(torch.full_like(first.picture, 255), first.labels, first.uv)
+    nobody = Photograph(first.picture, torch.zeros_like(first.labels), first.uv)
+    back = trunk(*views[1])
+    mixed, _ = complete(Surface(((0.25, (first,)), (0.75, (white,)))), *views[1])
+    hidden = back & (Surface(((1.0, (first,)),)).warp(*views[1])[1] < 1)
+    expected = [0.25 * channel + 0.75 * 255 for channel in SHIRT]
+    assert away_from((mixed[:, hidden] + 1) * 127.5, expected).max() < 2
+    alone, _ = complete(Surface(((0.25, (first,)), (0.75, (nobody,)))), *views[1])
+    assert away_from((alone[:, hidden] + 1) * 127.5, SHIRT).max() < 2
+
+
+def test_of_nobody_nothing_is_known(views):
+    photograph = painted(*views[0])
+    nobody = Photograph(photograph.picture, torch.zeros_like(photograph.labels), photograph.uv)
+    _, confidence, _ = completed(nobody, views[1])
+    assert (confidence[views[1][0] > 0] == 0).all()
+
+
+def test_a_hidden_arm_is_taken_from_the_other_arm(views):
+    labels, uv = views[0]
+    photograph, left = painted(labels, uv), among(labels, (15, 17, 19, 21))
+    photograph.picture[:, among(labels, range(15, 23))] = torch.tensor(HAIR, dtype=torch.uint8)[:, None]
+    one_arm = Photograph(photograph.picture, labels.masked_fill(left, HIDDEN), uv)
+    colours, _, _ = completed(one_arm, views[1])
+    arm = among(views[1][0], (19, 21))
+    assert arm.sum() > 100
+    assert away_from(colours[:, arm], HAIR).median() < 2
