@@ -8,29 +8,32 @@ from types import ModuleType
 
 import torch
 
-CHARTS = "densepose.structures.chart_result"
-CSE = "densepose.structures.cse"
+STRUCTURES = "densepose.structures"  # where classes were until August 2020
+CHARTS = f"{STRUCTURES}.chart_result"
+CSE = f"{STRUCTURES}.cse"
 FORMS = ("pickle 2", "pickle 4", "pickle 5", "torch", "torch legacy")
 
 
 @contextmanager
-def detectron2():
-    """The classes of DensePose's results, importable as where detectron2's project is installed."""
-    names = ("densepose", "densepose.structures", CHARTS, CSE)
+def detectron2(within=""):
+    """The classes of DensePose's results, importable as where detectron2's project is installed, or a copy of it."""
+    names = [within + name for name in ("densepose", STRUCTURES, CHARTS, CSE)]
+    names += [within[:end] for end, letter in enumerate(within) if letter == "."]
     classes = {
         (CHARTS, "DensePoseChartResult"): ("labels", "uv"),
         (CHARTS, "DensePoseChartResultWithConfidences"): ("labels", "uv", "sigma_u", "sigma_v"),
         (CHARTS, "DensePoseChartResultQuantized"): ("labels_uv_uint8",),
         (CHARTS, "DensePoseChartResultCompressed"): ("shape_chw", "labels_uv_str"),
         (CSE, "DensePoseEmbeddingPredictorOutput"): ("embedding", "coarse_segm"),
+        (STRUCTURES, "DensePoseResult"): ("boxes_xywh", "results"),
     }
     assert not any(name in sys.modules for name in names)
     modules = {name: ModuleType(name) for name in names}
     found = {}
     for (module, name), fields in classes.items():
         found[name] = make_dataclass(name, fields)
-        found[name].__module__ = module
-        setattr(modules[module], name, found[name])
+        found[name].__module__ = within + module
+        setattr(modules[within + module], name, found[name])
     sys.modules |= modules
     try:
         yield found

@@ -22,6 +22,11 @@ def uint8(person):
     return torch.cat([person.labels[None].to(torch.uint8), uv])
 
 
+def entry_of(person):
+    boxes = torch.tensor([person.box])
+    return {"file_name": "street.jpg", "scores": torch.tensor([person.score]), "pred_boxes_XYXY": boxes}
+
+
 def compressed(person):
     buffer = io.BytesIO()
     Image.fromarray(uint8(person).permute(1, 2, 0).contiguous().numpy()).save(buffer, "PNG")
@@ -56,6 +61,45 @@ def test_every_kind_of_chart_result_is_understood(tmp_path, kind):
     pose = read_dump(path)[0].people[0].pose
     assert np.array_equal(pose.labels, person.labels)
     assert np.abs(pose.uv - person.uv.numpy()).max() <= (0 if kind == "plain" else 0.5 / 255 + 1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("boxes", ["of the entry", "of the result"])
+def test_dumps_of_before_august_2020(tmp_path, form, boxes):
+    people = [someone(), someone(16, 10, top=9, left=14, seed=1)]
+    with detectron2() as classes:
+        content = entry(people)
+        xywh = content["pred_boxes_XYXY"].clone()
+        xywh[:, 2:] -= xywh[:, :2]
+        content["pred_densepose"] = classes["DensePoseResult"](xywh, [compressed(person) for person in people])
+        if boxes == "of the result":
+            del content["pred_boxes_XYXY"]
+        path = write([content], tmp_path / "dump.pkl", form)
+    large, small = read_dump(path)[0].people
+    assert [(it.top, it.left) for it in (large, small)] == [(9, 14), (3, 5)]
+    assert np.array_equal(large.pose.labels, people[1].labels)
+    assert np.abs(small.pose.uv - people[0].uv.numpy()).max() <= 0.5 / 255 + 1e-6
+
+
+def test_broken_dumps_of_before_august_2020_are_refused(tmp_path):
+    with detectron2() as classes:
+        content = entry([someone()])
+        content["pred_densepose"] = classes["DensePoseResult"](torch.zeros(1, 4), [compressed(someone())[1]])
+        path = write([content], tmp_path / "dump.pkl")
+    with pytest.raises(
+        ValueError, match=r"DensePoseResult should hold a list of .shape, PNG in base 64., one per person"
+    ):
+        read_dump(path)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("within", ["vendored.", "projects.DensePose."])
+def test_classes_of_a_copied_package(tmp_path, form, within):
+    person = someone()
+    with detectron2(within) as classes:
+        content = {**entry_of(person), "pred_densepose": [classes["DensePoseChartResult"](person.labels, person.uv)]}
+        path = write([content], tmp_path / "dump.pkl", form)
+    assert np.array_equal(read_dump(path)[0].people[0].pose.labels, person.labels)
 
 
 def test_the_largest_body_comes_first(tmp_path):

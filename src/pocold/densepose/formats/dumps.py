@@ -125,10 +125,12 @@ def _picture(entry: Any) -> DumpedPicture:
         if len(_numbers(entry.get("scores", []), "scores")):
             raise ValueError("it has detections, but no pred_densepose")
         return DumpedPicture(name, ())  # a picture in which nobody was found
-    results = entry["pred_densepose"]
+    results, boxes_found = entry["pred_densepose"], entry.get("pred_boxes_XYXY", [])
+    if isinstance(results, Record) and {"boxes_xywh", "results"} <= results.fields.keys():
+        results, boxes_found = _of_2020(results, boxes_found)
     if isinstance(results, Record) or not isinstance(results, Sequence):
         raise ValueError(f"its pred_densepose is {_described(results)}: {_advice(results)}")
-    boxes = _numbers(entry.get("pred_boxes_XYXY", []), "pred_boxes_XYXY").astype(np.float64)
+    boxes = _numbers(boxes_found, "pred_boxes_XYXY").astype(np.float64)
     scores = _numbers(entry.get("scores", np.ones(len(results))), "scores").astype(np.float64)
     if (len(results) and boxes.shape != (len(results), 4)) or scores.shape != (len(results),):
         raise ValueError(
@@ -136,6 +138,22 @@ def _picture(entry: Any) -> DumpedPicture:
         )
     people = [_detection(result, *found) for result, *found in zip(results, boxes, scores, strict=True)]
     return DumpedPicture(name, tuple(sorted(people, key=lambda person: -person.area)))
+
+
+def _of_2020(results: Record, boxes: Any) -> tuple[list[Record], Any]:
+    """detectron2 wrote one DensePoseResult for all people of a picture until August 2020: (results as later, boxes)."""
+    people = results.fields["results"]
+    if not isinstance(people, list) or not all(isinstance(it, tuple | list) and len(it) == 2 for it in people):
+        raise ValueError(f"its {_described(results)} should hold a list of (shape, PNG in base 64), one per person")
+    if not _numbers(boxes, "pred_boxes_XYXY").size:
+        boxes = _numbers(results.fields["boxes_xywh"], "boxes_xywh").astype(np.float64).copy()
+        boxes[:, 2:] += boxes[:, :2]
+    later = []
+    for shape, text in people:
+        record = Record()
+        record.fields = {"shape_chw": shape, "labels_uv_str": text}
+        later.append(record)
+    return later, boxes
 
 
 def _detection(result: Any, box: np.ndarray, score: float) -> Detection:

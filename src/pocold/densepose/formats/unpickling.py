@@ -19,15 +19,12 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 import torch
 
-_CHARTS = "densepose.structures.chart_result"
-RECORDS = frozenset(
-    {
-        f"{_CHARTS}.DensePoseChartResult",
-        f"{_CHARTS}.DensePoseChartResultWithConfidences",
-        f"{_CHARTS}.DensePoseChartResultQuantized",
-        f"{_CHARTS}.DensePoseChartResultCompressed",
-        "densepose.structures.cse.DensePoseEmbeddingPredictorOutput",
-    }
+# The classes of results, wherever a project keeps its copy of detectron2's package: densepose.structures.chart_result,
+# densepose.structures (2020), detectron2.projects.densepose.structures.chart_result, ...
+_RESULT = re.compile(
+    r"(?:\w+\.)*densepose\.structures(?:\.\w+)?\."
+    r"(?:DensePoseChartResult(?:WithConfidences|Quantized|Compressed)?|DensePoseEmbeddingPredictorOutput|DensePoseResult)",
+    re.IGNORECASE,
 )
 _LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # how files of torch.save began before it wrote zips
 _TORCH_GLOBALS_LOCK = threading.Lock()
@@ -127,9 +124,14 @@ def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int,
     return torch.empty(0, dtype=storage.dtype).set_(content, offset, size, stride)
 
 
+def _record(name: str) -> type[Record] | None:
+    """A stand-in for a class of results, None for any other name."""
+    return type(name.rpartition(".")[2], (Record,), {"kind": name}) if _RESULT.fullmatch(name) else None
+
+
 def _stand_ins() -> dict[str, Any]:
     """What may be named in both forms: fresh classes for every file, so that none can leave anything in them."""
-    names: dict[str, Any] = {name: type(name.rpartition(".")[2], (Record,), {"kind": name}) for name in RECORDS}
+    names: dict[str, Any] = {}
     array = type("Array", (Array,), {})
     names |= {"numpy.ndarray": array, "numpy.dtype": type("Dtype", (_Dtype,), {})}
     for core in ("numpy.core", "numpy._core"):  # before and since numpy 2
@@ -151,10 +153,13 @@ class _Unpickler(pickle.Unpickler):
         }
 
     def find_class(self, module: str, name: str) -> Any:
-        try:
-            return self._names[f"{module}.{name}"]
-        except KeyError:
-            raise _Refused(f"{module}.{name}") from None
+        asked = f"{module}.{name}"
+        if asked not in self._names:
+            record = _record(asked)
+            if record is None:
+                raise _Refused(asked)
+            self._names[asked] = record
+        return self._names[asked]
 
 
 class _Refused(pickle.UnpicklingError):
@@ -206,10 +211,19 @@ def load_pickle(path: Path) -> Any:
 
 def _load_torch(file: BinaryIO) -> Any:
     # torch's list of safe names is one per process, and restored at the end of the block
-    with _TORCH_GLOBALS_LOCK:
-        names: Any = [(stand_in, name) for name, stand_in in _stand_ins().items()]
-        with torch.serialization.safe_globals(names):
-            return torch.load(file, map_location="cpu", weights_only=True)
+    names = _stand_ins()
+    while True:
+        try:
+            with _TORCH_GLOBALS_LOCK, torch.serialization.safe_globals([(it, name) for name, it in names.items()]):
+                return torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            # torch wants to know names before it reads, and which a file has it tells by refusing them
+            asked = _refused_name(error)
+            record = _record(asked) if asked is not None and asked not in names else None
+            if asked is None or record is None:
+                raise
+            names[asked] = record
+            file.seek(0)
 
 
 def _refused_name(error: Exception) -> str | None:
