@@ -376,3 +376,14 @@ def test_a_folder_that_links_to_itself_is_walked_once(tmp_path):
     (tmp_path / "people" / "bert").symlink_to(tmp_path / "elsewhere")  # links to other folders are followed as before
     names = [path.relative_to(tmp_path).as_posix() for path in list_photos(tmp_path / "people")]
     assert names == ["people/anna/1.jpg", "people/bert/2.jpg"]
+
+
+@pytest.mark.parametrize("order", ["iuv", "vui"])
+def test_what_a_map_shows_counts_more_than_what_its_layout_expects(tmp_path, people, order):
+    tree = TREES["deepfashion_flat"](tmp_path / "data", people)
+    name = min(tree.pairs("train"))[0]
+    pose = tree.drawn(name).pose
+    planes = {"i": pose.labels, **dict(zip("uv", np.round(pose.uv * 255).astype(np.uint8), strict=True))}
+    write(tree.poses[name], png(np.stack([planes[channel] for channel in order], -1)))
+    found = next(s for s in tree.open("train") if s["source_name"] == name)
+    assert np.array_equal(found["source_pose"].numpy(), pose.labels)

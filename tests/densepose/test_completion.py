@@ -4,7 +4,8 @@ import pytest
 import torch
 from scipy.ndimage import binary_dilation
 
-from pocold.densepose.completion import complete, surface_chart
+from pocold.densepose import chart
+from pocold.densepose.completion import complete
 from pocold.densepose.correspondence import HIDDEN, Photograph, Surface
 from pocold.people.poses import parse_pose
 from pocold.people.rendering.render import Shot, random_person
@@ -24,8 +25,7 @@ def views():
 
 def places(labels, uv):
     """Metres ``(H, W, 3)`` on the resting body."""
-    cells = uv.long() * 64 // 256
-    return torch.from_numpy(surface_chart())[labels.long(), cells[0], cells[1]]
+    return torch.from_numpy(chart.places(labels.numpy(), uv.numpy()))
 
 
 def among(labels, parts):

@@ -336,6 +336,6 @@ def test_the_packed_chart_is_what_the_script_computes():
     spec = importlib.util.spec_from_file_location("pack_surface_chart", path)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    from pocold.densepose.completion import surface_chart
+    from pocold.densepose.chart import surface_chart
 
     np.testing.assert_allclose(surface_chart(), script.surface_chart().astype(np.float32), atol=2e-3)

@@ -16,7 +16,8 @@ from torch.utils.data import Dataset
 
 from pocold.data.pairs import PairedTransform, Sample, View
 from pocold.data.skipping import MissingSplitError, OnError, SkipLog, check_on_error
-from pocold.densepose.maps import CHANNEL_ORDER_KEY, ChannelOrder, DensePose
+from pocold.densepose.beside import decode_map
+from pocold.densepose.maps import ChannelOrder, DensePose
 from pocold.imaging.files import MAX_PIXELS, PICTURE_ERRORS
 from pocold.imaging.images import load_image
 
@@ -80,12 +81,8 @@ class RawPicture:
     size: tuple[int, int] | None = None
 
     def densepose(self) -> DensePose:
-        """The decoded map; ValueError if it is broken or no map. What the file says of its channels itself counts."""
-        return _decode(
-            self.pose,
-            f"{self.name}: its DensePose map",
-            lambda p: DensePose.from_image(p, "auto" if CHANNEL_ORDER_KEY in p.info else self.channels),
-        )
+        """The decoded map; ValueError if it is broken or no map."""
+        return _decode(self.pose, f"{self.name}: its DensePose map", lambda p: decode_map(p, self.channels))
 
     def decode(self) -> View:
         """Everything decoded.

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pocold.densepose.maps import ChannelOrder
+from PIL import Image
+
+from pocold.densepose.maps import CHANNEL_ORDER_KEY, AmbiguousOrderError, ChannelOrder, DensePose
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,8 @@ class Maps:
         pattern: path below the data set's folder with ``{folder}`` (the photo's folder), ``{stem}`` (its name without
             ending), ``{path}`` (below the folder of pictures, without ending), ``{name}`` (as the data set calls it)
             and ``{split}``.
-        channels: where the label is in a map of three channels; see :meth:`pocold.densepose.maps.DensePose.read`.
+        channels: where the label is in a map of three channels that neither says so nor shows it; see
+            :func:`decode_map`.
 
     Raises:
         ValueError: for an unknown placeholder.
@@ -41,7 +44,7 @@ class Maps:
 MAPS_BESIDE = (
     Maps("{folder}/{stem}.iuv.png"),
     Maps("{folder}/{stem}_densepose.png"),
-    Maps("{folder}/{stem}_IUV.png", "vui"),  # DensePose's first tool, through OpenCV
+    Maps("{folder}/{stem}_IUV.png"),  # of DensePose's first tool through OpenCV, labels last, or of anyone else
 )
 
 
@@ -52,3 +55,18 @@ def find_map(root: Path, maps: Iterable[Maps], **values: str) -> tuple[Path | No
         if path.is_file():
             return path, candidate.channels
     return None, "auto"
+
+
+def decode_map(picture: Image.Image, channels: ChannelOrder) -> DensePose:
+    """The map in an opened picture whose channels are expected in an order: what the file itself says counts, then what
+    its channels can hold, and only then what is expected.
+
+    Raises:
+        ValueError: as :meth:`pocold.densepose.maps.DensePose.from_image`.
+    """
+    if channels in ("iuv", "vui") or CHANNEL_ORDER_KEY in picture.info:
+        try:
+            return DensePose.from_image(picture)
+        except AmbiguousOrderError:
+            pass
+    return DensePose.from_image(picture, channels)

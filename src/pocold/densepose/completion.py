@@ -7,19 +7,16 @@ other arm. Hands, feet and head are completed from their own kind where any of i
 Legend: H W target size, M seen points of the body, N points to complete, K neighbours.
 """
 
-from functools import lru_cache
-from pathlib import Path
-
 import numpy as np
 import torch
 from scipy.ndimage import minimum_filter
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from pocold.densepose.chart import places
 from pocold.densepose.correspondence import HIDDEN, Photograph, Surface
 from pocold.imaging.images import from_uint8
 
-_CHART = Path(__file__).with_name("surface_chart.npz")
 # What a metre counts for: through the body from front to back less, so that a back takes the front's colour at the same
 # height. Not through the head, whose back is hair and whose front is a face.
 _DEPTH, _HEAD_DEPTH = 0.35, 1.5
@@ -35,13 +32,6 @@ _REACH = 0.1  # metres over which confidence falls to 1/e
 # Kinds of skin that clothes must not be drawn onto, and the rest.
 _KINDS = (frozenset({3, 4}), frozenset({5, 6}), frozenset({23, 24}), frozenset(range(1, 25)) - {3, 4, 5, 6, 23, 24})
 _HEAD = _KINDS[2]
-
-
-@lru_cache(maxsize=1)
-def surface_chart() -> np.ndarray:
-    """float32 ``(25, 64, 64, 3)``: metres to the person's left, backwards and up, of every cell of every chart."""
-    with np.load(_CHART) as file:
-        return file["place"].astype(np.float32)
 
 
 def complete(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,9 +102,9 @@ def _nearest_colours(photographs: tuple[Photograph, ...], parts: np.ndarray, uv:
         if inside[body[sources]].any():
             sources = sources[inside[body[sources]]]
         depth = _HEAD_DEPTH if kind is _HEAD else _DEPTH
-        places = _places(seen[sources], points[:, sources], depth)
-        mirrored = places * np.array([-1, 1, 1, 1, 1], np.float32) + np.array([0, 0, 0, _MIRROR_COST, 0], np.float32)
-        tree = cKDTree(np.concatenate([places, mirrored]), balanced_tree=False, compact_nodes=False)
+        found = _places(seen[sources], points[:, sources], depth)
+        mirrored = found * np.array([-1, 1, 1, 1, 1], np.float32) + np.array([0, 0, 0, _MIRROR_COST, 0], np.float32)
+        tree = cKDTree(np.concatenate([found, mirrored]), balanced_tree=False, compact_nodes=False)
         count = min(_NEIGHBOURS, 2 * len(sources))
         far, index = tree.query(_places(parts[targets], uv[:, targets], depth), k=count)
         far, index = far.reshape(len(targets), count), index.reshape(len(targets), count)
@@ -134,9 +124,8 @@ def _inside(labels: np.ndarray) -> np.ndarray:
 def _places(parts: np.ndarray, uv: np.ndarray, depth: float) -> np.ndarray:
     """Places ``(N, 5)`` in metres, the second scaled by ``depth``; the fourth is for what the mirror image costs, the
     fifth keeps hair from faces."""
-    cells = uv.astype(np.int64) * 64 // 256
     place = np.zeros((len(parts), 5), np.float32)
-    place[:, :3] = surface_chart()[parts, cells[0], cells[1]]
+    place[:, :3] = places(parts, uv)
     up, back = place[:, 2], place[:, 1]
     hair = np.clip((up - _HAIRLINE) / (_HAIR - _HAIRLINE), 0, 1)
     hair[(back > _BEHIND_EARS) & (up > _NECK)] = 1

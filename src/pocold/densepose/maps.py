@@ -5,6 +5,7 @@ Legend: H W picture or latent size, B batch, P = 25 labels (0 background, 1..24 
 
 import io
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
+from pocold.densepose.chart import looks_exchanged
 from pocold.densepose.labels import LABEL_NAMES, MIRRORED_LABEL, MIRRORED_U, MIRRORED_V, NUM_LABELS
 from pocold.imaging.files import MAX_PIXELS, PICTURE_ERRORS, atomic_write
 
@@ -91,8 +93,11 @@ class DensePose:
         Args:
             path: a lossless picture file, such as PNG.
             channels: order of an RGB file; ``auto`` takes the outer channel that can hold the labels: all values lie in
-                0..24, and are 0 only where all channels are. Which of the others is U cannot be told: it says ``iuv``
-                or ``vui``.
+                0..24, and are 0 only where all channels are, and of the others the middle one as U. What a file of
+                pocold says itself comes first.
+
+        Warns:
+            ExchangedWarning: if the order was not told, and the map fits the body better with U and V exchanged.
 
         Raises:
             ValueError: if the file is missing or unreadable, is a colour picture, or its order cannot be told.
@@ -136,11 +141,22 @@ class DensePose:
         Raises:
             ValueError: if the order cannot be told, or the values are no map.
         """
+        written = next((order for order in get_args(ChannelOrder)[1:] if order == written_order), None)
+        guessed = channels == "auto" and written is None
         if channels == "auto":
-            channels = _detect_channel_order(values, written_order)
+            channels = written or _detect_channel_order(values)
         label, *uv = (values[..., channels.index(name)] for name in "iuv")
         scale = 1 if values.dtype.kind == "f" else 255
-        return cls(label, without_overshoot(np.stack(uv).astype(np.float32) / scale))
+        pose = cls(label, without_overshoot(np.stack(uv).astype(np.float32) / scale))
+        if guessed and pose.uv is not None and looks_exchanged(pose.labels, pose.uv):
+            other = {"iuv": "ivu", "vui": "uvi"}[channels]
+            warnings.warn(
+                f"a map read as {channels} fits the body better as {other}, with U and V exchanged; if it is, say so "
+                f"(--read-as {other}, channels={other!r})",
+                ExchangedWarning,
+                stacklevel=3,
+            )
+        return pose
 
     @classmethod
     def load(cls, pose: "PoseInput", name: str = "pose") -> "DensePose":
@@ -223,6 +239,14 @@ class DensePose:
 PoseInput = DensePose | str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 
 
+class ExchangedWarning(UserWarning):
+    """U and V of a map seem to stand in each other's place."""
+
+
+class AmbiguousOrderError(ValueError):
+    """A map of three channels of which two could be the labels."""
+
+
 class ColourPictureError(ValueError):
     """A picture of three channels none of which holds labels."""
 
@@ -249,10 +273,8 @@ def open_map(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _detect_channel_order(values: np.ndarray, written_order: str | None) -> Literal["iuv", "vui"]:
-    """Which of the outer channels is I, unless the file says so itself: the only one that can be."""
-    if written_order == "iuv":
-        return "iuv"
+def _detect_channel_order(values: np.ndarray) -> Literal["iuv", "vui"]:
+    """Which of the outer channels is I: the only one that can be."""
     first, last = values[..., 0], values[..., 2]
     fits = [
         bool(outer.min() >= 0 and outer.max() < NUM_LABELS and (outer == np.round(outer)).all())
@@ -262,7 +284,7 @@ def _detect_channel_order(values: np.ndarray, written_order: str | None) -> Lite
         body = values.any(-1)
         fits = [not (body & (outer == 0)).any() for outer in (first, last)]
         if fits[0] == fits[1]:
-            raise ValueError(
+            raise AmbiguousOrderError(
                 "both the first and the last channel could hold the labels; say which with channels='iuv' or 'vui'"
             )
     if not any(fits):

@@ -4,13 +4,13 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from pocold.densepose.formats.arrays import write_array
 from pocold.densepose.formats.colours import paint
 from pocold.densepose.formats.dumps import quantised, write_dump
 from pocold.densepose.formats.reading import Layout
-from pocold.densepose.maps import DensePose
+from pocold.densepose.maps import CHANNEL_ORDER_KEY, DensePose
 from pocold.imaging.files import atomic_write
 
 WRITABLE = (".png", ".npz", ".npy", ".pkl")
@@ -56,9 +56,12 @@ def write_pose(pose: DensePose, path: str | os.PathLike[str], layout: Layout = "
         raise ValueError(f"the layout {layout!r} needs U and V, which this map does not have; write labels")
     else:
         channels = dict(zip("iuv", quantised(pose), strict=True))
-        _write_picture(Image.fromarray(np.stack([channels[name] for name in layout], -1)), path)
+        _write_picture(Image.fromarray(np.stack([channels[name] for name in layout], -1)), path, layout)
 
 
-def _write_picture(picture: Image.Image, path: Path) -> None:
+def _write_picture(picture: Image.Image, path: Path, order: str = "") -> None:
+    notes = PngImagePlugin.PngInfo()
+    if order:
+        notes.add_text(CHANNEL_ORDER_KEY, order)
     with atomic_write(path) as temporary:
-        picture.save(temporary, format="PNG")
+        picture.save(temporary, format="PNG", pnginfo=notes)
