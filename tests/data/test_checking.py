@@ -1,5 +1,6 @@
 """`pocold data check` and `pocold data shards`, and what they report."""
 
+import shutil
 import subprocess
 import sys
 
@@ -167,13 +168,23 @@ def test_shards_command(tmp_path, capsys, people):
     assert len(list((tmp_path / "out2" / "shards").glob("train-*.tar"))) == 2
 
 
-def test_channels_can_be_told(whole_trees, capsys):
+def test_channels_are_told_only_to_maps_that_do_not_show_them(whole_trees, capsys, tmp_path):
     root = whole_trees["deepfashion_txt"].root
     maps = ["--maps", "img/{path}_densepose.png"]
-    assert run(capsys, "data", "check", root, *maps, "--channels", "vui")[0] == 0
-    code, out, _ = run(capsys, "data", "check", root, *maps, "--channels", "iuv")
+    for told in ("vui", "iuv"):  # these maps say and show that they are vui
+        assert run(capsys, "data", "check", root, *maps, "--channels", told)[0] == 0
+
+    copy = tmp_path / "data"
+    shutil.copytree(root, copy)
+    one = next(copy.rglob("*_densepose.png"))
+    labels = np.zeros((*np.asarray(Image.open(one)).shape[:2], 3), np.uint8)
+    labels[4:40, 4:20] = (2, 9, 15)  # either outer channel could be the labels
+    Image.fromarray(labels).save(one)
+    code, out, _ = run(capsys, "data", "check", copy, *maps)
     assert code == 1
-    assert "labels must lie in 0..24" in out
+    assert "missing or broken: 1" in out
+    assert "channels='iuv' or 'vui'" in out
+    assert run(capsys, "data", "check", copy, *maps, "--channels", "iuv")[0] == 0
 
 
 def test_help_needs_no_torch():

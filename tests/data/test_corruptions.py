@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pocold.data.backdrops import draw_backdrop
+from pocold.data.backdrops import Scenery, draw_backdrop
 from pocold.data.corruptions import CORRUPTIONS, SHARES, Example, corrupt, nobody, resampled
+from pocold.data.photographs import find_photographs
 from pocold.data.synthetic import SyntheticConfig, draw_view
 from pocold.imaging.images import to_tensor
 
@@ -170,3 +171,33 @@ def test_backdrops_differ_and_stay_in_range(person):
     spreads = np.array([float(picture.std((1, 2)).mean()) for picture in drawn])
     assert spreads.min() < 1e-6  # plain ones
     assert spreads.max() > 0.2
+
+
+def test_parts_of_photographs_stand_behind_people_and_before_them(person, tmp_path):
+    Image.new("RGB", (300, 400), (255, 0, 255)).save(tmp_path / "plain.png")
+    scenery = Scenery(find_photographs((str(tmp_path),)))
+    behind = person.garments == 0
+    magenta = torch.tensor([1.0, -1.0, 1.0])[:, None]
+    backdrops, occluded = 0, 0
+    for seed in range(12):
+        made = CORRUPTIONS["background"](person, 1.0, seeded(seed), scenery)
+        backdrops += bool(((made.photo[:, behind] - magenta).abs() < 0.02).all(0).float().mean() > 0.9)
+        hidden = CORRUPTIONS["occluder"](person, 1.0, seeded(seed), scenery)
+        gone = (hidden.labels == 0) & (person.labels > 0)
+        occluded += bool(gone.any() and ((hidden.photo[:, gone] - magenta).abs() < 0.02).all())
+    assert 5 <= backdrops < 12
+    assert 5 <= occluded < 12
+    empty = [nobody(person, seeded(seed), scenery) for seed in range(12)]
+    assert sum(bool(((it.photo - magenta[..., None]).abs() < 0.02).all(0).float().mean() > 0.2) for it in empty) > 4
+    corrupted = [corrupt(person, seeded(seed), scenery=scenery) for seed in range(6)]
+    assert not all(same(it, corrupt(person, seeded(seed))) for seed, it in enumerate(corrupted))
+
+
+def test_folders_without_photographs(tmp_path):
+    (tmp_path / "small.png").write_bytes(b"no picture")
+    with pytest.raises(
+        ValueError, match=rf"the setting: {tmp_path} holds no pictures \(\.jpg, \.jpeg, \.png, \.webp\)"
+    ):
+        find_photographs((str(tmp_path),), "the setting")
+    with pytest.raises(ValueError, match="photographs: no such folder: /nowhere"):
+        find_photographs(("/nowhere",))

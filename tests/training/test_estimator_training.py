@@ -105,8 +105,13 @@ def test_it_goes_on_from_a_folder_and_is_written_in_half_precision(estimator_con
         run={"output": f"{estimator_config.run.output}-2", "max_steps": 1},
         optimizer={"learning_rate": 0.0},
     )
-    a, b = load_estimator(first).state_dict(), load_estimator(train_estimator(again)).state_dict()
-    assert all(torch.equal(a[key], b[key]) for key in a)
+    a, b = load_estimator(first), load_estimator(train_estimator(again))
+    assert all(torch.equal(value, b.state_dict()[key]) for key, value in a.state_dict().items())
+    assert a.size == b.size
+    larger = changed(
+        again, model={"init": str(first), "height": 96, "width": 64}, run={"output": f"{again.run.output}-larger"}
+    )
+    assert load_estimator(train_estimator(larger)).size == (96, 64)
 
 
 def test_data_without_garment_maps_is_told(estimator_config, people, tmp_path, capsys):

@@ -1,18 +1,52 @@
-"""Pictures of nothing in particular, to stand behind people and before them: drawn, for no photograph comes along.
+"""Pictures of nothing in particular, to stand behind people and before them: drawn, and of photographs where some are
+given, for none comes along.
 
 Legend: H W picture size.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pocold.data.photographs import photograph_part
+
+_OF_PHOTOGRAPHS = 0.75  # share of the backdrops, where there are any
+_PATTERNS_OF_PHOTOGRAPHS = 0.3
+
 
 def uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
     """A number from low to high."""
     return low + (high - low) * float(torch.rand((), generator=generator))
+
+
+@dataclass(frozen=True)
+class Scenery:
+    """Where backdrops and patterns come from.
+
+    Attributes:
+        photographs: files; without any, everything is drawn.
+    """
+
+    photographs: tuple[str, ...] = ()
+
+    def backdrop(self, photo: Tensor, generator: torch.Generator) -> Tensor:
+        """A part of a photograph, or :func:`draw_backdrop`: ``(3, H, W)`` in [-1, 1], of the size of ``photo``."""
+        if self.photographs and uniform(generator) < _OF_PHOTOGRAPHS:
+            return self._part((photo.shape[-2], photo.shape[-1]), generator)
+        return draw_backdrop(photo, generator)
+
+    def pattern(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        """A part of a photograph, or :func:`draw_pattern`: ``(3, H, W)`` in [-1, 1]."""
+        if self.photographs and uniform(generator) < _PATTERNS_OF_PHOTOGRAPHS:
+            return self._part(size, generator)
+        return draw_pattern(size, generator)
+
+    def _part(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        chosen = self.photographs[int(uniform(generator, 0, len(self.photographs)))]
+        return photograph_part(chosen, size, generator)
 
 
 def draw_backdrop(photo: Tensor, generator: torch.Generator) -> Tensor:

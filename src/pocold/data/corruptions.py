@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from pocold.data.backdrops import draw_backdrop, draw_pattern, paint_shapes, shape_mask, uniform
+from pocold.data.backdrops import Scenery, paint_shapes, shape_mask, uniform
 from pocold.imaging.images import to_tensor, to_uint8
 
 _LUMINANCE = (0.299, 0.587, 0.114)
@@ -51,7 +51,8 @@ class Example:
         return self.photo.shape[-2], self.photo.shape[-1]
 
 
-Corruption = Callable[[Example, float, torch.Generator], Example]
+Corruption = Callable[..., Example]  # (example, strength, generator); some take a scenery as well
+_DRAWN = Scenery()
 
 
 # -- light, colour, camera ------------------------------------------------------------------------------------------
@@ -132,18 +133,18 @@ def jpeg(example: Example, strength: float, generator: torch.Generator) -> Examp
 # -- what is in the picture -----------------------------------------------------------------------------------------
 
 
-def background(example: Example, strength: float, generator: torch.Generator) -> Example:
+def background(example: Example, strength: float, generator: torch.Generator, scenery: Scenery = _DRAWN) -> Example:
     """Something else behind the person: plain, a gradient, clouds, clutter, or the picture itself, unrecognisable."""
     if example.garments is None:
         return example
     person = ((example.garments > 0) | (example.labels > 0)).float()
     share = F.avg_pool2d(person[None, None], 3, stride=1, padding=1)[0] * person  # soft, but no halo of the old one
-    drawn = draw_backdrop(example.photo, generator)
+    drawn = scenery.backdrop(example.photo, generator)
     mixed = torch.lerp(example.photo, drawn, (1 - share) * strength)
     return replace(example, photo=mixed)
 
 
-def texture(example: Example, strength: float, generator: torch.Generator) -> Example:
+def texture(example: Example, strength: float, generator: torch.Generator, scenery: Scenery = _DRAWN) -> Example:
     """Every garment in other colours, plain or patterned; skin and hair a little."""
     if example.garments is None:
         return example
@@ -152,7 +153,7 @@ def texture(example: Example, strength: float, generator: torch.Generator) -> Ex
         if garment == 0:
             continue
         where = example.garments == garment
-        pattern = draw_pattern(example.size, generator)
+        pattern = scenery.pattern(example.size, generator)
         # shading stays: the pattern is as bright as the old cloth was, around its own mean
         relief = _grey(photo[:, where])
         relief = relief - relief.mean()
@@ -161,7 +162,7 @@ def texture(example: Example, strength: float, generator: torch.Generator) -> Ex
     return replace(example, photo=photo)
 
 
-def occluder(example: Example, strength: float, generator: torch.Generator) -> Example:
+def occluder(example: Example, strength: float, generator: torch.Generator, scenery: Scenery = _DRAWN) -> Example:
     """Something in front of the person, up to two fifths of the height; the map is background there."""
     if strength == 0:
         return example
@@ -170,7 +171,7 @@ def occluder(example: Example, strength: float, generator: torch.Generator) -> E
     hidden = shape_mask(example.size, _body_point(example.labels, generator), sides, generator)
     return replace(
         example,
-        photo=torch.where(hidden, draw_backdrop(example.photo, generator), example.photo),
+        photo=torch.where(hidden, scenery.backdrop(example.photo, generator), example.photo),
         labels=example.labels.masked_fill(hidden, 0),
         uv=example.uv.masked_fill(hidden, 0),
         garments=None if example.garments is None else example.garments.masked_fill(hidden, 0),
@@ -198,7 +199,7 @@ def clutter(example: Example, strength: float, generator: torch.Generator) -> Ex
 
 
 def crop(example: Example, strength: float, generator: torch.Generator) -> Example:
-    """Nearer (to double), further away (to half), turned by up to 15 degrees, off centre; maps go along."""
+    """Nearer (to double), further away (to a third), turned by up to 15 degrees, off centre; maps go along."""
     return _cropped(example, example.size, strength, generator)
 
 
@@ -206,7 +207,7 @@ def _cropped(example: Example, size: tuple[int, int], strength: float, generator
     return resampled(
         example,
         size,
-        zoom=math.exp(strength * uniform(generator, -0.6, 0.7)),
+        zoom=math.exp(strength * uniform(generator, -1.1, 0.75)),
         turn=strength * uniform(generator, -15, 15),
         towards=_body_point(example.labels, generator),
         share=strength * uniform(generator),
@@ -229,7 +230,11 @@ _NOBODY = 0.04  # share of pictures without anybody
 
 
 def corrupt(
-    example: Example, generator: torch.Generator, size: tuple[int, int] | None = None, strength: float = 1.0
+    example: Example,
+    generator: torch.Generator,
+    size: tuple[int, int] | None = None,
+    strength: float = 1.0,
+    scenery: Scenery = _DRAWN,
 ) -> Example:
     """The mixture that training sees: each corruption with its share, and a strength from 0 to ``strength``.
 
@@ -238,6 +243,7 @@ def corrupt(
         generator: decides everything.
         size: (height, width) of the result, None for the example's own. Larger pictures stay sharp when one crops.
         strength: 0 leaves the example as it is.
+        scenery: what stands behind people, before them, and on their clothes.
     """
     size = size or example.size
     for name, corruption in CORRUPTIONS.items():
@@ -245,16 +251,17 @@ def corrupt(
         if name == "crop":  # the first; only here is the picture still as large as it came
             example = _cropped(example, size, amount * happens, generator)
         elif happens and strength > 0:
-            example = corruption(example, amount, generator)
+            more = (scenery,) if name in ("background", "texture", "occluder") else ()
+            example = corruption(example, amount, generator, *more)
     if uniform(generator) < _NOBODY * strength:
-        return nobody(example, generator)
+        return nobody(example, generator, scenery)
     return example
 
 
-def nobody(example: Example, generator: torch.Generator) -> Example:
+def nobody(example: Example, generator: torch.Generator, scenery: Scenery = _DRAWN) -> Example:
     """A picture without anybody, of the example's size."""
     empty = torch.zeros_like(example.labels)
-    drawn = paint_shapes(draw_backdrop(example.photo, generator), 6, generator)
+    drawn = paint_shapes(scenery.backdrop(example.photo, generator), 6, generator)
     return Example(drawn, empty, torch.zeros_like(example.uv), empty)
 
 

@@ -9,30 +9,26 @@ Legend: N pairs, H W picture size.
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pocold.data.backdrops import draw_backdrop, uniform
+from pocold.data.backdrops import Scenery
 from pocold.data.pairs import Sample
 from pocold.densepose.completion import complete
 from pocold.densepose.correspondence import Photograph, Surface
 from pocold.densepose.maps import DensePose
-from pocold.imaging.files import PICTURE_ERRORS, read_json
-from pocold.imaging.images import from_uint8, load_image, to_tensor
+from pocold.imaging.files import read_json
+from pocold.imaging.images import from_uint8
 
 FORMAT = 2  # 1: completed from rims and faces
 INDEX, _PARTIAL = "repairs.json", "partial.json"
 CHANNELS = {"drawn": 3, "completed": 3, "confidence": 1, "target": 3, "labels": 0, "uv": 2}  # 0: no axis of channels
-_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
-_KEPT_SIDE = 512  # backdrops are kept in memory at this size
 
 
 class RepairPairs(Dataset[dict[str, Any]]):
@@ -231,65 +227,10 @@ def change_backdrop(sample: Sample, photographs: tuple[str, ...], generator: tor
     """
     if "source_garments" not in sample:
         return sample
-    size = (sample["target"].shape[-2], sample["target"].shape[-1])
-    if photographs and uniform(generator) < 0.75:
-        behind = photograph_part(photographs[int(uniform(generator, 0, len(photographs)))], size, generator)
-    else:
-        behind = draw_backdrop(sample["target"], generator)
+    behind = Scenery(photographs).backdrop(sample["target"], generator)
     changed: dict[str, Any] = dict(sample)
     for role in ("source", "target"):
         person = ((changed[f"{role}_garments"] > 0) | (changed[f"{role}_pose"] > 0)).float()
         share = F.avg_pool2d(person[None, None], 3, stride=1, padding=1)[0] * person  # soft, without the old one's halo
         changed[role] = torch.lerp(behind, changed[role], share)
     return changed  # type: ignore[return-value]
-
-
-def photograph_part(path: str, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """A random part of a photograph, half of the time out of focus, ``(3, H, W)`` in [-1, 1]."""
-    picture = _shrunk(path)
-    share = uniform(generator, 0.5, 1.0)
-    height = share * min(picture.height, picture.width * size[0] / size[1])
-    width = height * size[1] / size[0]
-    left, top = uniform(generator, 0, picture.width - width), uniform(generator, 0, picture.height - height)
-    box = (left, top, left + width, top + height)
-    part = to_tensor(picture.resize(size[::-1], Image.Resampling.BILINEAR, box=box))[0]
-    if uniform(generator) < 0.5:
-        coarse = [max(2, int(side / uniform(generator, 1.5, 6))) for side in size]
-        small = F.interpolate(part[None], coarse, mode="area")
-        part = F.interpolate(small, size, mode="bilinear")[0]
-    return part.clamp(-1, 1)
-
-
-@lru_cache(maxsize=512)
-def _shrunk(path: str) -> Image.Image:
-    picture = load_image(path, path)
-    share = _KEPT_SIDE / min(picture.size)
-    if share < 1:
-        picture = picture.resize((round(picture.width * share), round(picture.height * share)), reducing_gap=2.0)
-    return picture
-
-
-def find_photographs(folders: tuple[str, ...]) -> tuple[str, ...]:
-    """The pictures in some folders and below, sorted; broken ones are left out.
-
-    Raises:
-        ValueError: for a folder that does not exist or holds none.
-    """
-    found: list[str] = []
-    for folder in folders:
-        if not Path(folder).is_dir():
-            raise ValueError(f"pairs.photographs: no such folder: {folder}")
-        here = sorted(str(path) for path in Path(folder).rglob("*") if path.suffix.lower() in _ENDINGS)
-        whole = [path for path in here if _opens(path)]
-        if not whole:
-            raise ValueError(f"pairs.photographs: {folder} holds no pictures ({', '.join(_ENDINGS)})")
-        found += whole
-    return tuple(found)
-
-
-def _opens(path: str) -> bool:
-    try:
-        with Image.open(path) as picture:
-            return min(picture.size) >= 128
-    except PICTURE_ERRORS:
-        return False

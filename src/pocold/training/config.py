@@ -323,16 +323,17 @@ class EstimatorModelConfig:
         channels: Widths of the levels, finest first; the first is at 1/2 of the picture.
         encoder_layers: Residual blocks of each level on the way down.
         decoder_layers: Residual blocks of each level on the way up; one level less.
-        height: Of the pictures that it sees. Data of a larger size stays sharp where a crop comes close.
-        width: Of them.
-        init: Folder of an estimator to start from; its shape then counts.
+        height: Of the pictures that it sees, 0: as in init, or 128. Data of a larger size stays sharp where a crop is
+            close.
+        width: Of them, 0: as in init, or 88.
+        init: Folder of an estimator to start from; its widths and layers then count.
     """
 
     channels: tuple[int, ...] = (32, 64, 96, 128, 192)
     encoder_layers: tuple[int, ...] = (0, 1, 2, 2, 2)
     decoder_layers: tuple[int, ...] = (1, 2, 2, 2)
-    height: int = 128
-    width: int = 88
+    height: int = 0
+    width: int = 0
     init: str | None = None
 
 
@@ -342,9 +343,12 @@ class CorruptionConfig:
 
     Attributes:
         strength: 0 leaves them as they are, 1 is the mixture that the bundled estimator learned from.
+        photographs: Folders of photographs without people, such as wallpapers, of which parts stand behind people,
+            before them and on their clothes; without any, all of that is drawn.
     """
 
     strength: float = 1.0
+    photographs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:

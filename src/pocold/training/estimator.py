@@ -14,8 +14,10 @@ from accelerate.utils import gather_object
 from PIL import Image
 from torch import Tensor, nn
 
+from pocold.data.backdrops import Scenery
 from pocold.data.corruptions import Example, corrupt, resampled
 from pocold.data.latents import LatentPairs
+from pocold.data.photographs import find_photographs
 from pocold.densepose.maps import DensePose
 from pocold.devices import PRECISIONS
 from pocold.evaluation.estimation import Confusions
@@ -40,6 +42,7 @@ from pocold.training.start import start_run
 
 LOSSES = ("loss", "entropy", "dice", "uv")
 _AT_ONCE = 16
+_SIZE = (128, 88)  # of the pictures that an estimator sees unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,11 @@ def build_estimator(config: EstimatorTrainConfig) -> DensePoseEstimator:
         ValueError: for a folder that holds none, or impossible settings.
     """
     settings = config.model
+    size = settings.height, settings.width
     if settings.init is not None:
-        return load_estimator(Path(settings.init))
+        begun = load_estimator(Path(settings.init))
+        begun.register_to_config(sample_size=[wanted or had for wanted, had in zip(size, begun.size, strict=True)])
+        return begun
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
         return DensePoseEstimator(
@@ -88,7 +94,7 @@ def build_estimator(config: EstimatorTrainConfig) -> DensePoseEstimator:
             channels=settings.channels,
             encoder_layers=settings.encoder_layers,
             decoder_layers=settings.decoder_layers,
-            sample_size=(settings.height, settings.width),
+            sample_size=[wanted or usual for wanted, usual in zip(size, _SIZE, strict=True)],
         )
 
 
@@ -131,7 +137,8 @@ def train_estimator(config: EstimatorTrainConfig) -> Path:
     estimator.train().to(memory_format=torch.channels_last)  # a third faster in bf16
     model = EstimatorModel(estimator, config.loss)
     report = start.open_report(config, "train-estimator")
-    prepare = _Prepare(estimator.size, config.corruption.strength, accelerator.device)
+    scenery = Scenery(find_photographs(config.corruption.photographs, "corruption.photographs"))
+    prepare = _Prepare(estimator.size, config.corruption.strength, scenery, accelerator.device)
     try:
         watch = None
         if config.validation.every:
@@ -160,10 +167,12 @@ class _Prepare:
 
     size: tuple[int, int]
     strength: float
+    scenery: Scenery
     device: torch.device
 
     def __call__(self, batch: Mapping[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
-        return stacked([corrupt(row, generator, self.size, self.strength) for row in examples(batch)], self.device)
+        rows = [corrupt(row, generator, self.size, self.strength, self.scenery) for row in examples(batch)]
+        return stacked(rows, self.device)
 
 
 def _check_before_start(
@@ -206,7 +215,9 @@ class _Estimates:
         targets = [Example(s["target"], s["target_pose"], s["target_uv"], s.get("target_garments")) for s in samples]
         size, strength = estimator.size, config.corruption.strength
         self.clean = [resampled(row, size) for row in targets]
-        self.hard = [corrupt(row, torch.Generator().manual_seed(i), size, strength) for i, row in enumerate(targets)]
+        scenery = Scenery(find_photographs(config.corruption.photographs, "corruption.photographs"))
+        draws = [torch.Generator().manual_seed(i) for i in range(len(targets))]
+        self.hard = [corrupt(*row, size, strength, scenery) for row in zip(targets, draws, strict=True)]
 
     @torch.no_grad()
     def __call__(self, weights: Mapping[str, Tensor], step: int) -> tuple[dict[str, float], Image.Image | None]:

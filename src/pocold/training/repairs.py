@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 
 from pocold.checkpoints import weights_hash
 from pocold.data.latents import LatentPairs
-from pocold.data.repairs import change_backdrop, completed_rows, find_photographs
+from pocold.data.photographs import find_photographs
+from pocold.data.repairs import change_backdrop, completed_rows
 from pocold.densepose.maps import DensePose
 from pocold.models.refiner import enlarged
 from pocold.pipeline import PoseTransferPipeline
@@ -95,7 +96,7 @@ class _Completed(Dataset[Rows]):
 
     def __init__(self, data: Any, indices: list[int], config: RepairConfig, seed: int) -> None:
         self.data, self.indices, self.config, self.seed = data, indices, config, seed
-        self.photographs = find_photographs(config.photographs)
+        self.photographs = find_photographs(config.photographs, "pairs.photographs")
 
     def __len__(self) -> int:
         return len(self.indices)
