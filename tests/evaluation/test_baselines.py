@@ -104,7 +104,8 @@ def test_completing_keeps_what_the_warp_shows(pairs):
     for before, after, (source, target) in zip(warped, completed, pairs, strict=True):
         shown, wanted = ((torch.from_numpy(view.labels), torch.from_numpy(view.uv)) for view in (source, target))
         _, visible = surface_correspondence(*wanted, *shown)
-        np.testing.assert_array_equal(before[visible], after[visible])
+        shown_body = visible & (wanted[0] > 0)  # beside the body there can be what stands off it
+        np.testing.assert_array_equal(before[shown_body], after[shown_body])
         assert (before != after).any()
 
 

@@ -253,7 +253,7 @@ def test_it_is_saved_and_loaded_in_float32(tmp_path):
 
 def test_the_bundled_estimator_is_small_and_the_default(tmp_path):
     estimator = open_estimator()
-    assert estimator.size == (128, 88)
+    assert estimator.size == (192, 128)
     assert sum(parameter.numel() for parameter in estimator.parameters()) <= 4e6
     assert sum(file.stat().st_size for file in (BUNDLED / "densepose_estimator").iterdir()) < 10e6
     toy().save_pretrained(tmp_path)

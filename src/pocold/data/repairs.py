@@ -26,7 +26,7 @@ from pocold.densepose.maps import DensePose
 from pocold.imaging.files import read_json
 from pocold.imaging.images import from_uint8
 
-FORMAT = 2  # 1: completed from rims and faces
+FORMAT = 3  # 1: completed from rims and faces; 2: without what stands off the body
 INDEX, _PARTIAL = "repairs.json", "partial.json"
 CHANNELS = {"drawn": 3, "completed": 3, "confidence": 1, "target": 3, "labels": 0, "uv": 2}  # 0: no axis of channels
 

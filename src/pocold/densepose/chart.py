@@ -3,6 +3,7 @@
 Legend: H W map size, N points.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -46,12 +47,28 @@ def looks_exchanged(labels: np.ndarray, uv: np.ndarray) -> bool:
     return as_it_is > _EXCHANGED * exchanged
 
 
+def step_length(labels: np.ndarray, uv: np.ndarray) -> float:
+    """How many metres of the body a pixel of a map is: the median of neighbours of one part, 0.01 where there are none.
+
+    Args:
+        labels: ``(H, W)``, 0..24.
+        uv: uint8 ``(2, H, W)``.
+    """
+    found = np.concatenate([gap[near == far] for near, far, gap in _gaps(labels, uv)])
+    found = found[found > 0]
+    return float(np.median(found)) if len(found) else 0.01
+
+
 def _roughness(labels: np.ndarray, uv: np.ndarray) -> float:
     """Mean distance on the body, in metres, of neighbouring pixels that both show it; 0 where there are none."""
+    found = np.concatenate([gap for _, _, gap in _gaps(labels, uv)])
+    return float(np.minimum(found, _JUMP).mean()) if len(found) else 0.0
+
+
+def _gaps(labels: np.ndarray, uv: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Along both axes the labels of neighbouring pixels that both show the body, and how many metres they are apart."""
     place, body = places(labels, uv), labels > 0
-    gaps = []
     for axis in (0, 1):
         near, far = (slice(None),) * axis + (slice(1, None),), (slice(None),) * axis + (slice(None, -1),)
-        gaps.append(np.linalg.norm(place[near] - place[far], axis=-1)[body[near] & body[far]])
-    found = np.concatenate(gaps)
-    return float(np.minimum(found, _JUMP).mean()) if len(found) else 0.0
+        both = body[near] & body[far]
+        yield labels[near][both], labels[far][both], np.linalg.norm(place[near][both] - place[far][both], axis=-1)

@@ -2,7 +2,8 @@
 
 Every (part, U, V) has a place on the body at rest (``surface_chart.npz``, see ``scripts/pack_surface_chart.py``), so
 "nearest" is measured in metres there and not in the picture: a back takes the colour of the front, an arm that of the
-other arm. Hands, feet and head are completed from their own kind where any of it is seen.
+other arm. Hands, feet and head are completed from their own kind where any of it is seen. What stands off the body is
+carried along with its outline (``outline.py``).
 
 Legend: H W target size, M seen points of the body, N points to complete, K neighbours.
 """
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from pocold.densepose.chart import places
 from pocold.densepose.correspondence import HIDDEN, Photograph, Surface
+from pocold.densepose.outline import carry_outline
 from pocold.imaging.images import from_uint8
 
 # What a metre counts for: through the body from front to back less, so that a back takes the front's colour at the same
@@ -29,6 +31,7 @@ _SPREAD = 0.3  # neighbours this share of the distance further away still count
 _HAIRLINE, _HAIR, _BEHIND_EARS, _NECK, _HAIR_APART = 0.915, 0.945, -0.04, 0.80, 0.5
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
 _REACH = 0.1  # metres over which confidence falls to 1/e
+_STANDS_OFF = 0.5  # of the confidence in what stands off the body: no map says that it does
 # Kinds of skin that clothes must not be drawn onto, and the rest.
 _KINDS = (frozenset({3, 4}), frozenset({5, 6}), frozenset({23, 24}), frozenset(range(1, 25)) - {3, 4, 5, 6, 23, 24})
 _HEAD = _KINDS[2]
@@ -43,16 +46,31 @@ def complete(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tens
         uv: ``(2, H, W)`` in [0, 1], or uint8 in 0..255.
 
     Returns:
-        float32 ``(3, H, W)`` in [-1, 1], equal to :meth:`Surface.warp` where the point is seen; and the confidence,
-        float32 ``(H, W)``: 1 where the very point is seen, towards 0 with the distance of what was taken instead, 0 in
-        a background that was filled.
+        float32 ``(3, H, W)`` in [-1, 1], equal to :meth:`Surface.warp` where the point of the body is seen, and in the
+        background save for what stands off the body; and the confidence, float32 ``(H, W)``: 1 where the very point is
+        seen, towards 0 with the distance of what was taken instead, 0 in a background that was filled, and at most 0.5
+        for what stands off the body.
     """
     picture, visible = surface.warp(labels, uv)
+    steps = (uv.float() * 255).round().to(torch.uint8) if uv.is_floating_point() else uv
+    picture, confidence = _complete_body(surface, labels, steps, picture, visible)
+    for weight, photographs in surface.layers:
+        colours, certain = carry_outline(photographs, labels, steps)
+        covered = certain > 0
+        share = weight * covered
+        picture = (1 - share) * picture + share * colours
+        confidence = torch.where(covered, (1 - share) * confidence + share * certain * _STANDS_OFF, confidence)
+    return picture, confidence
+
+
+def _complete_body(
+    surface: Surface, labels: Tensor, uv: Tensor, picture: Tensor, visible: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Picture and confidence, completed on the body alone; ``uv`` is uint8."""
     wanted = (labels > 0) & (visible < 1)
     if not bool(wanted.any()):
         return picture, visible
-    steps = (uv.float() * 255).round().to(torch.uint8) if uv.is_floating_point() else uv
-    hidden, parts = steps[:, wanted].numpy(), labels[wanted].numpy()
+    hidden, parts = uv[:, wanted].numpy(), labels[wanted].numpy()
     filled = torch.zeros(3, len(parts))
     confidence, known = torch.zeros(len(parts)), torch.zeros(len(parts))
     for weight, photographs in surface.layers:

@@ -233,9 +233,21 @@ def fill_holes(picture: Tensor, found: Tensor, labels: Tensor) -> Tensor:
     for kind in (~background, background):
         usable = kept & kind if bool((kept & kind).any()) else kept
         if bool(usable.any()):
-            spread = _spread(picture[None], usable[None, None].to(picture))[0]
-            picture = torch.where(kind & ~kept, spread, picture)
+            picture = torch.where(kind & ~kept, spread_colours(picture, usable), picture)
     return picture
+
+
+def spread_colours(picture: Tensor, usable: Tensor) -> Tensor:
+    """Where a pixel is not usable, the average of the usable ones in ever larger squares.
+
+    Args:
+        picture: float ``(C, H, W)``.
+        usable: bool ``(H, W)``, somewhere True.
+
+    Returns:
+        ``(C, H, W)``, equal to ``picture`` where it is usable.
+    """
+    return _spread(picture[None], usable[None, None].to(picture))[0]
 
 
 def _spread(picture: Tensor, weight: Tensor) -> Tensor:

@@ -1,0 +1,155 @@
+"""What stands off the body: wide clothes, hair, a collar, carried along with the outline of the body.
+
+A DensePose map covers the body and not what is worn on it. Every pixel of the body's rim in a photograph has something
+that differs from the backdrop beside it, outwards, for some pixels or for none; a rim pixel of the target takes the
+strip of the rim pixel that is nearest on the resting body. Feet and hands are left out: beside feet lie shadows.
+
+Legend: H W target size, R pixels of a rim, N pixels beside the body.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.ndimage import distance_transform_edt, uniform_filter
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from pocold.densepose.chart import places, step_length
+from pocold.densepose.correspondence import HIDDEN, Photograph, spread_colours
+from pocold.imaging.images import from_uint8
+
+_REACH = 0.1  # metres from the body at most
+_FAR = 0.3  # metres between rim pixels from which nothing is taken
+_DIFFERENT = 0.3  # of 2, the range of a channel: more than this away from the backdrop is no backdrop ...
+_UNEVEN = 2.0  # ... plus this times how far the backdrop beside it is from what is thought of it
+_DEPTH = 0.35  # what a metre from front to back counts, as in completion
+_APART = 0.5  # metres that a head is away from the rest
+_TURNED = 0.03  # metres for strips that point another way
+_NEIGHBOURS, _LENGTH = 9, 0.6  # of so many the length that this share does not exceed: single pixels are ragged
+_NO_STRIPS = (3, 4, 5, 6)
+_HEAD = (23, 24)
+
+
+@dataclass(frozen=True)
+class _Rim:
+    """The rim of the body in a map.
+
+    Attributes:
+        place: float ``(R, 6)``, metres on the resting body, a head's distance, and the direction outwards.
+        at: ``(R, 2)``, row and column.
+        outwards: ``(R, 2)``, unit vectors.
+        beside: ``(N, 2)``, pixels beside the body.
+        owner: ``(N,)``, of each the nearest rim pixel.
+        far: ``(N,)``, how many pixels it is away.
+        step: metres of one pixel.
+    """
+
+    place: np.ndarray
+    at: np.ndarray
+    outwards: np.ndarray
+    beside: np.ndarray
+    owner: np.ndarray
+    far: np.ndarray
+    step: float
+
+
+def carry_outline(photographs: Sequence[Photograph], labels: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
+    """What stands off the body in photographs of one appearance, in a pose.
+
+    Args:
+        photographs: any sizes.
+        labels: of the pose, integers 0..24, ``(H, W)``.
+        uv: uint8 ``(2, H, W)``.
+
+    Returns:
+        float32 ``(3, H, W)`` in [-1, 1], and float32 ``(H, W)`` in 0..1: 0 where nothing stands off the body, else how
+        near to each other the two rim pixels are.
+    """
+    colours, certain = torch.zeros(3, labels.numel()), torch.zeros(labels.numel())
+    height, width = labels.shape
+    target = _rim(labels.numpy(), uv.numpy())
+    strips = [strip for photo in photographs if (strip := _strips(photo)) is not None]
+    if target is not None and strips:
+        chosen, lengths, far = _matched(target, strips)
+        starts = np.cumsum([0] + [len(rim.at) for rim, _, _ in strips])
+        metres = target.far * target.step
+        wanted = metres <= lengths[target.owner]
+        for number, (rim, picture, own) in enumerate(strips):
+            mine = wanted & (chosen[target.owner] >= starts[number]) & (chosen[target.owner] < starts[number + 1])
+            owner = chosen[target.owner[mine]] - starts[number]
+            pixels = np.minimum(metres[mine], own[owner]) / rim.step
+            row, column = np.rint(rim.at[owner] + pixels[:, None] * rim.outwards[owner]).astype(int).T
+            row, column = row.clip(0, picture.shape[1] - 1), column.clip(0, picture.shape[2] - 1)
+            place = target.beside[mine] @ np.array([width, 1])
+            colours[:, place] = picture[:, row, column]
+            certain[place] = torch.from_numpy(np.exp(-far[target.owner[mine]] / _REACH)).float()
+    return colours.view(3, height, width), certain.view(height, width)
+
+
+def _matched(target: _Rim, strips: list[tuple[_Rim, Tensor, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For every rim pixel of the target the nearest of all photographs, the length of its strip in metres, and how far
+    away on the body it is."""
+    found = np.concatenate([rim.place for rim, _, _ in strips])
+    own = np.concatenate([lengths for _, _, lengths in strips])
+    tree = cKDTree(np.concatenate([found, found * np.array([-1, 1, 1, 1, 1, -1])]))  # and the body's mirror image
+    far, index = tree.query(target.place, k=min(_NEIGHBOURS, 2 * len(found)))
+    index %= len(found)
+    lengths = np.quantile(own[index], _LENGTH, axis=1)
+    lengths[far[:, 0] > _FAR] = -1
+    return index[:, 0], lengths, far[:, 0]
+
+
+def _strips(photo: Photograph) -> tuple[_Rim, Tensor, np.ndarray] | None:
+    """The rim in a photograph, its picture, and for every rim pixel how many metres something stands off there."""
+    rim = _rim(photo.labels.numpy(), photo.uv.numpy())
+    picture = from_uint8(photo.picture)
+    different = _different(picture, photo.labels, 1 if rim is None else int(_REACH / rim.step))
+    if rim is None or different is None:
+        return None
+    backdrop = ~different[*rim.beside.T]
+    longest, ends = np.zeros(len(rim.at)), np.full(len(rim.at), np.inf)
+    np.maximum.at(longest, rim.owner, rim.far)
+    np.minimum.at(ends, rim.owner[backdrop], rim.far[backdrop] - 0.5)  # halfway to the first pixel of the backdrop
+    metres = np.minimum(ends, longest) * rim.step
+    return rim, picture, metres
+
+
+def _different(picture: Tensor, labels: Tensor, margin: int) -> np.ndarray | None:
+    """bool ``(H', W')``: what is not the backdrop that is seen further than ``margin`` pixels from the body; None where
+    none is seen."""
+    clear = torch.from_numpy(distance_transform_edt(labels.numpy() == 0) > margin)
+    if not bool(clear.any()):
+        return None
+    shares = torch.cat([picture * clear, clear[None]]).numpy()
+    mean = torch.from_numpy(uniform_filter(shares, (1, 2 * margin + 1, 2 * margin + 1), mode="nearest"))
+    unevenness = (picture - mean[:3] / mean[3].clamp(min=1e-6)).abs().amax(0, keepdim=True)
+    backdrop, uneven = spread_colours(torch.cat([picture, unevenness]), clear).split([3, 1])
+    return np.asarray((picture - backdrop).abs().amax(0) > _DIFFERENT + _UNEVEN * uneven[0])
+
+
+def _rim(labels: np.ndarray, uv: np.ndarray) -> _Rim | None:
+    """The rim in a map; None where there is none, or nothing beside it."""
+    body = labels != 0
+    shown = body & (labels != HIDDEN)
+    if not shown.any() or body.all():
+        return None
+    step = step_length(np.where(shown, labels, 0), uv)
+    far, nearest = distance_transform_edt(~body, return_indices=True)
+    beside = ~body & (far * step <= _REACH)
+    beside &= shown[*nearest] & ~np.isin(labels[*nearest], _NO_STRIPS)
+    if not beside.any():
+        return None
+    pixels, far = np.argwhere(beside), far[beside]
+    rows, columns = nearest[:, beside]
+    flat, owner, count = np.unique(rows * labels.shape[1] + columns, return_inverse=True, return_counts=True)
+    at = np.stack(np.divmod(flat, labels.shape[1]), axis=1)
+    outwards = np.stack([np.bincount(owner, (pixels - at[owner])[:, axis] / far) / count for axis in (0, 1)], axis=1)
+    outwards /= np.linalg.norm(outwards, axis=1, keepdims=True).clip(1e-6)
+    parts = labels[*at.T]
+    place = np.zeros((len(at), 6))
+    place[:, :3] = places(parts, uv[:, *at.T]) * np.array([1, _DEPTH, 1])
+    place[:, 3] = _APART * np.isin(parts, _HEAD)
+    place[:, 4:] = _TURNED * outwards
+    return _Rim(place, at, outwards, pixels, owner, far, step)
