@@ -1,9 +1,12 @@
 """``pocold edit``: one region of a photograph in another person's appearance, everything else as it was."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from pocold.appearance import AppearanceCode
 from pocold.apps.drawing.draw import Task, draw_all, measured, progress_bar
@@ -27,6 +30,7 @@ from pocold.apps.drawing.sources import (
 )
 from pocold.apps.mix import mix_people
 from pocold.apps.transfer import asked_size, open_for
+from pocold.densepose.framing import PersonFrame
 from pocold.imaging.images import load_mask
 from pocold.pipeline import PoseTransferPipeline
 
@@ -56,32 +60,105 @@ def run_edit(
     model = open_for(options)
     pipeline = model.pipeline
     photo, other = with_map(photo, pipeline), with_maps(other, pipeline)
+    report = Report(model, options, ["edit", file.name])
+    plan = plan_edit(report, photo, other, like, regions, mask_file, maps, garments, grown, feather)
+    with measured(report), progress_bar(options.num_images) as progress:
+        tasks = plan.tasks()
+        pictures = draw_all(pipeline, tasks, options, plan.size, progress=progress, **plan.editing)
+        for i, (drawn, path) in enumerate(zip(pictures, paths, strict=True)):
+            report.drawn += 1
+            report.write(plan.finished(drawn), path, plan.settings(i, path.name))
+    report.tell()
+
+
+@dataclass(frozen=True, eq=False)
+class EditPlan:
+    """A region of a photograph and whose appearance it gets, before anything is drawn.
+
+    Attributes:
+        report: of the command.
+        photo: the photograph, with its map.
+        other: whose appearance.
+        mask: bool ``(H, W)``, what may change.
+        size: (height, width) that the model works at.
+        frame: the part of the photograph that it works on; None for all of it.
+        feather: pixels inside the region over which it blends.
+        own, words: what metadata say of it, and the words of the command line.
+    """
+
+    report: Report
+    photo: Photo
+    other: Person
+    mask: np.ndarray
+    size: Size
+    frame: PersonFrame | None
+    feather: int
+    own: dict[str, Any]
+    words: Sequence[str]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of the pictures."""
+        options = self.report.options
+        assert isinstance(options, DrawOptions)
+        return [options.seed + i for i in range(options.num_images)]
+
+    @property
+    def editing(self) -> dict[str, Any]:
+        """What the pipeline is told of the photograph and the region."""
+        picture = self._person.photos[0].picture
+        part = self.mask if self.frame is None else self.frame.labels(self.mask)
+        return {"image": picture, "mask": part, "feather": None}
+
+    @property
+    def _person(self) -> Person:
+        return Person((self.photo.path,), (self.photo,)) if self.frame is None else through(self.photo, self.frame)
+
+    def tasks(self) -> list[Task]:
+        """What is to be drawn; both people are encoded here."""
+        pose = self.photo.need_pose("editing")
+        labels = parts_under(self.mask, pose)
+        code = _code(self.report.model.pipeline, self._person, self.other, labels, self.size)
+        pose = pose if self.frame is None else framed(pose, self.frame)
+        return [Task(code, pose, seed) for seed in self.seeds]
+
+    def finished(self, picture: Image.Image) -> Image.Image:
+        """A drawn picture in its photograph."""
+        return put_region(picture, self.photo.picture, self.mask, self.frame, self.feather)
+
+    def settings(self, i: int, name: str) -> dict[str, Any]:
+        """The metadata of picture ``i``, written as ``name``."""
+        return self.report.settings(self.own, [*self.words, "-o", name], self.seeds[i])
+
+
+def plan_edit(
+    report: Report,
+    photo: Photo,
+    other: Person,
+    like: Path,
+    regions: Sequence[str],
+    mask_file: Path | None = None,
+    maps: tuple[Path | None, Path | None] = (None, None),
+    garments: Path | None = None,
+    grown: int = 0,
+    feather: int = 2,
+) -> EditPlan:
+    """What ``pocold edit`` draws of people whose maps are known; see there for the arguments.
+
+    Raises:
+        ValueError: for a region, a mask or maps that cannot be used.
+    """
     pose = photo.need_pose("editing")
     mask = grow(_mask(photo, regions, mask_file, garments), grown)
-    size = working_size(pipeline, asked_size(options), photo.size)
-    frame = edit_frame(photo.size, pose, mask, size)
-    person, part = Person((file,), (photo,)), mask
-    if frame is not None:
-        person, part, pose = through(photo, frame), frame.labels(mask), framed(pose, frame)
-
-    report = Report(model, options, ["edit", file.name])
+    size = working_size(report.model.pipeline, asked_size(report.options), photo.size)
     own = {"source": photo.about(), "like": other.about()[0], "size": list(size), "feather": feather, "grow": grown}
     own |= {"region": origin(mask_file) if mask_file else list(regions), "region pixels": int(mask.sum())}
     words = ["--mask", mask_file.name] if mask_file else ["--region", *regions]
     words += ["--like", like.name, "--grow", str(grown), "--feather", str(feather)]
     for flag, given in (("--source-pose", maps[0]), ("--like-pose", maps[1]), ("--garments", garments)):
         words += [flag, given.name] if given is not None else []
-
-    with measured(report), progress_bar(options.num_images) as progress:
-        code = _code(pipeline, person, other, parts_under(mask, photo.need_pose("editing")), size)
-        tasks = [Task(code, pose, options.seed + i) for i in range(options.num_images)]
-        picture = person.photos[0].picture
-        pictures = draw_all(pipeline, tasks, options, size, progress=progress, image=picture, mask=part, feather=None)
-        for drawn, path, task in zip(pictures, paths, tasks, strict=True):
-            report.drawn += 1
-            edited = put_region(drawn, photo.picture, mask, frame, feather)
-            report.write(edited, path, report.settings(own, [*words, "-o", path.name], task.seed))
-    report.tell()
+    frame = edit_frame(photo.size, pose, mask, size)
+    return EditPlan(report, photo, other, mask, size, frame, feather, own, words)
 
 
 def _mask(photo: Photo, regions: Sequence[str], file: Path | None, garments: Path | None) -> np.ndarray:

@@ -1,7 +1,9 @@
 """``pocold transfer`` and ``pocold encode``: from what was typed to what is written."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -37,7 +39,6 @@ from pocold.densepose.maps import DensePose
 from pocold.imaging.images import Frame, FrameMode
 from pocold.imaging.sheets import sheet_of_rows
 from pocold.people.body.camera import parse_size
-from pocold.pipeline import PoseTransferPipeline
 
 
 def run_transfer(
@@ -53,51 +54,142 @@ def run_transfer(
 ) -> None:
     """The body of ``pocold transfer``; see there for the arguments."""
     options.check()
-    if not poses:
-        raise ValueError("expected at least one pose, such as --pose walk:side or --pose map.png")
-    if paste_back and frame not in ("pad", "person"):
-        raise ValueError(f"--paste-back cuts the photograph out around the person: leave out --frame {frame}")
+    check_transfer(poses, frame, paste_back)
     paths = _paths(output, sheet, poses, options)
     person = read_person(files, maps)
     check_replaceable([*paths, *([sheet] if sheet else [])], [*files, *maps, *map(Path, poses)], options.overwrite)
     model = open_for(options)
-    pipeline = model.pipeline
-    person = with_maps(person, pipeline)
-    size = drawing_size(pipeline, poses, person, asked_size(options))
+    person = with_maps(person, model.pipeline)
+    report = Report(model, options, ["transfer", *(file.name for file in files)])
+    plan = plan_transfer(report, person, poses, maps, like, frame, paste_back)
+    warn_of_missing(plan.person, plan.targets)
+
+    drawn: list[Image.Image] = []
+    with measured(report), progress_bar(len(plan.targets) * len(plan.seeds)) as progress:
+        tasks = plan.tasks()
+        for i, picture in enumerate(draw_all(model.pipeline, tasks, options, plan.size, plan.mode, progress)):
+            drawn.append(plan.finished(i, picture))
+            report.drawn += 1
+            if paths:
+                report.write(drawn[i], paths[i], plan.settings(i, paths[i].name))
+    if sheet:
+        rows = [drawn[i :: len(plan.seeds)] for i in range(len(plan.seeds))]
+        report.write(transfer_sheet(plan.person, plan.targets, rows), sheet, plan.sheet_settings(sheet.name))
+    report.tell()
+
+
+def check_transfer(poses: Sequence[str], frame: FrameName, paste_back: bool) -> None:
+    """Raise a ValueError for no pose, or a frame that pasting back does not go with."""
+    if not poses:
+        raise ValueError("expected at least one pose, such as --pose walk:side or --pose map.png")
+    if paste_back and frame not in ("pad", "person"):
+        raise ValueError(f"--paste-back cuts the photograph out around the person: leave out --frame {frame}")
+
+
+@dataclass(frozen=True, eq=False)
+class TransferPlan:
+    """One person in some poses, before anything is drawn: every seed of every pose, in this order from the inside out.
+
+    Attributes:
+        report: of the command.
+        person: with the maps of the photographs.
+        poses: as they were asked for.
+        targets: their maps.
+        frames: for pasting back, the part of the photograph that each is drawn in; else None.
+        size: (height, width) of the pictures.
+        frame: how photographs and poses are framed.
+        words: of the command line.
+    """
+
+    report: Report
+    person: Person
+    poses: Sequence[str]
+    targets: Sequence[Target]
+    frames: Sequence[PersonFrame | None]
+    size: Size
+    frame: FrameName
+    words: Sequence[str]
+
+    @property
+    def options(self) -> DrawOptions:
+        """How pictures are drawn."""
+        assert isinstance(self.report.options, DrawOptions)
+        return self.report.options
+
+    @property
+    def mode(self) -> FrameMode:
+        """How poses are brought to the pictures' size."""
+        return frame_mode(self.frame)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of the pictures of each pose."""
+        return [self.options.seed + i for i in range(self.options.num_images)]
+
+    def tasks(self) -> list[Task]:
+        """What is to be drawn. The person is encoded here, once, or once for each part of the photograph."""
+        pipeline, tasks = self.report.model.pipeline, []
+        code = None
+        if None in self.frames:
+            code = encode_person(pipeline, self.person, asked_size(self.options), self.mode)
+        for target, place in zip(self.targets, self.frames, strict=True):
+            pose = target.pose
+            if place is not None:
+                pose = framed(pose, place)
+                code = encode_person(pipeline, through(self.person.photos[0], place), place.size)
+            assert code is not None  # of the whole photograph, or of this part
+            tasks += [Task(code, pose, seed) for seed in self.seeds]
+        return tasks
+
+    def finished(self, i: int, picture: Image.Image) -> Image.Image:
+        """Picture ``i`` as it is written: pasted back if that was asked for."""
+        place = self.frames[i // len(self.seeds)]
+        return picture if place is None else place.paste(picture, self.person.photos[0].picture)
+
+    def settings(self, i: int, name: str) -> dict[str, Any]:
+        """The metadata of picture ``i``, written as ``name``."""
+        pose, number = divmod(i, len(self.seeds))
+        target = self.targets[pose]
+        line = [*self.words, "--pose", Path(target.text).name, "-o", name]
+        return self.report.settings({**self._own(), **target.settings()}, line, self.seeds[number])
+
+    def sheet_settings(self, name: str) -> dict[str, Any]:
+        """The metadata of a sheet of all of them."""
+        poses = [Path(pose).name for pose in self.poses]
+        line = [*self.words, "--pose", *poses, "--num-images", str(len(self.seeds)), "--sheet", name]
+        own = {**self._own(), "poses": [target.settings() for target in self.targets]}
+        return self.report.settings(own, line, self.options.seed)
+
+    def _own(self) -> dict[str, Any]:
+        frame = "person, pasted back" if any(place is not None for place in self.frames) else self.frame
+        return {"source": self.person.about(), "size": list(self.size), "frame": frame}
+
+
+def plan_transfer(
+    report: Report,
+    person: Person,
+    poses: Sequence[str],
+    maps: Sequence[Path] = (),
+    like: str = SOURCE,
+    frame: FrameName = "pad",
+    paste_back: bool = False,
+) -> TransferPlan:
+    """What ``pocold transfer`` draws of a person whose maps are known; see there for the arguments.
+
+    Raises:
+        ValueError: for poses, maps or a frame that cannot be used.
+    """
+    check_transfer(poses, frame, paste_back)
+    assert isinstance(report.options, DrawOptions)
+    size = drawing_size(report.model.pipeline, poses, person, asked_size(report.options))
     if not paste_back:
         person = cut_out(person, size, frame)
     targets, frames = _place(person, poses, size, like, frame, paste_back)
-    warn_of_missing(person, targets)
-
-    report = Report(model, options, ["transfer", *(file.name for file in files)])
-    own = {"source": person.about(), "size": list(size), "frame": frame}
-    if paste_back:
-        own |= {"frame": "person, pasted back"}
     words = ["--source-pose", *(path.name for path in maps)] if maps else []
     words += ["--like", Path(like).name] if like != SOURCE else []
     words += ["--frame", frame] if frame != "pad" else []
     words += ["--paste-back"] if paste_back else []
-
-    seeds = [options.seed + i for i in range(options.num_images)]
-    drawn: list[Image.Image] = []
-    with measured(report), progress_bar(len(targets) * len(seeds)) as progress:
-        tasks = _tasks(pipeline, person, targets, frames, seeds, asked_size(options), frame_mode(frame))
-        for i, picture in enumerate(draw_all(pipeline, tasks, options, size, frame_mode(frame), progress)):
-            target, place = targets[i // len(seeds)], frames[i // len(seeds)]
-            drawn.append(picture if place is None else place.paste(picture, person.photos[0].picture))
-            report.drawn += 1
-            if paths:
-                line = [*words, "--pose", Path(target.text).name, "-o", paths[i].name]
-                settings = report.settings({**own, **target.settings()}, line, tasks[i].seed)
-                report.write(drawn[i], paths[i], settings)
-    if sheet:
-        rows = [drawn[i :: len(seeds)] for i in range(len(seeds))]
-        line = [*words, "--pose", *(Path(pose).name for pose in poses), "--num-images", str(len(seeds))]
-        settings = report.settings(
-            {**own, "poses": [target.settings() for target in targets]}, [*line, "--sheet", sheet.name], options.seed
-        )
-        report.write(transfer_sheet(person, targets, rows), sheet, settings)
-    report.tell()
+    return TransferPlan(report, person, poses, targets, frames, size, frame, words)
 
 
 def _paths(output: Path | None, sheet: Path | None, poses: Sequence[str], options: DrawOptions) -> list[Path]:
@@ -147,28 +239,6 @@ def _place(
                 f"{own_height}x{own_width}; give a map of its size, or the name of a pose"
             )
     return targets, [PersonFrame.around(own.labels, target.pose.labels, size=size) for target in targets]
-
-
-def _tasks(
-    pipeline: PoseTransferPipeline,
-    person: Person,
-    targets: Sequence[Target],
-    frames: Sequence[PersonFrame | None],
-    seeds: Sequence[int],
-    asked: Size | None,
-    mode: FrameMode,
-) -> list[Task]:
-    """Every seed of every pose. The person is encoded once, or once for each part of the photograph."""
-    tasks = []
-    code = encode_person(pipeline, person, asked, mode) if None in frames else None
-    for target, place in zip(targets, frames, strict=True):
-        pose = target.pose
-        if place is not None:
-            pose = framed(pose, place)
-            code = encode_person(pipeline, through(person.photos[0], place), place.size)
-        assert code is not None  # of the whole photograph, or of this part
-        tasks += [Task(code, pose, seed) for seed in seeds]
-    return tasks
 
 
 def transfer_sheet(person: Person, targets: Sequence[Target], rows: Sequence[Sequence[Image.Image]]) -> Image.Image:

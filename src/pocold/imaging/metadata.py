@@ -1,5 +1,6 @@
 """What a picture that pocold wrote says of itself: settings in a text chunk, and that it is synthetic."""
 
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -28,10 +29,18 @@ def write_png(image: Image.Image, path: str | os.PathLike[str], metadata: Mappin
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"generated pictures are written as .png (they carry metadata), got {path.name}")
+    content = png_bytes(image, metadata)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def png_bytes(image: Image.Image, metadata: Mapping[str, Any] | None = None) -> bytes:
+    """The content of the file that :func:`write_png` writes."""
     notes = PngImagePlugin.PngInfo()
     notes.add_text(_METADATA_KEY, json.dumps({**(metadata or {}), "synthetic": True}, sort_keys=True))
-    with atomic_write(path) as temporary:
-        image.save(temporary, format="PNG", pnginfo=notes)
+    content = io.BytesIO()
+    image.save(content, format="PNG", pnginfo=notes)
+    return content.getvalue()
 
 
 def read_png_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The person that a command is given: photographs with their maps, or an appearance code."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from pocold.people.body.keypoint_maps import read_keypoint_pose
 from pocold.pipeline import PoseTransferPipeline
 
 Size = tuple[int, int]
+Tell = Callable[[str], None]  # what a warning is given to
 CODE_ENDING = ".safetensors"
 DEFAULT_SIZE = (256, 176)
 # Beside the photograph, or as pocold synth lays them out: img/NAME.jpg with iuv/NAME.png.
@@ -149,10 +150,16 @@ def read_photo(path: Path, pose: Path | None = None) -> Photo:
     return Photo(path, picture, found)
 
 
-def with_map(photo: Photo, pipeline: PoseTransferPipeline) -> Photo:
+def warn(message: str) -> None:
+    """A warning as the commands tell it: one line on stderr."""
+    print(f"pocold: warning: {message}", file=sys.stderr)
+
+
+def with_map(photo: Photo, pipeline: PoseTransferPipeline, tell: Tell = warn) -> Photo:
     """A photograph with its map: what was given, or what the pipeline's estimator, or else the bundled one, finds.
 
-    A photograph in which nobody is found stays without; whatever needs the map will say so.
+    A photograph in which nobody is found stays without; whatever needs the map will say so. That a map was estimated
+    goes to ``tell``.
     """
     if photo.pose is not None:
         return photo
@@ -161,17 +168,16 @@ def with_map(photo: Photo, pipeline: PoseTransferPipeline) -> Photo:
         pose = estimate_densepose(photo.picture, estimator, str(photo.path))
     except ValueError:
         return photo
-    print(
-        f"pocold: warning: {photo.path}: no DensePose map was given, so it was estimated; pocold pose {photo.path} "
-        "--show look.png draws it, --source-pose FILE gives a better one",
-        file=sys.stderr,
+    tell(
+        f"{photo.path}: no DensePose map was given, so it was estimated; pocold pose {photo.path} "
+        "--show look.png draws it, --source-pose FILE gives a better one"
     )
     return replace(photo, pose=pose, found_by=weights_hash(estimator))
 
 
-def with_maps(person: Person, pipeline: PoseTransferPipeline) -> Person:
+def with_maps(person: Person, pipeline: PoseTransferPipeline, tell: Tell = warn) -> Person:
     """A person whose photographs have their maps, see :func:`with_map`."""
-    return replace(person, photos=tuple(with_map(photo, pipeline) for photo in person.photos))
+    return replace(person, photos=tuple(with_map(photo, pipeline, tell) for photo in person.photos))
 
 
 def read_garments(photo: Photo, path: Path | None = None) -> np.ndarray | None:

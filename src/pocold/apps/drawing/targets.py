@@ -1,14 +1,13 @@
 """The poses that a command is asked for: files and names, names fitted to the person."""
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pocold.apps.drawing.results import origin
-from pocold.apps.drawing.sources import DEFAULT_SIZE, Person, Size, framed, seen, working_size
+from pocold.apps.drawing.sources import DEFAULT_SIZE, Person, Size, Tell, framed, seen, warn, working_size
 from pocold.apps.pose import names_a_file
 from pocold.densepose.coverage import missing_parts
 from pocold.densepose.maps import DensePose
@@ -140,12 +139,12 @@ def between(start: str, end: str, t: float, size: Size, reference: DensePose | N
     return Target(text, fit_pose(pose, reference), fitted=True)
 
 
-def warn_of_missing(person: Person, targets: Sequence[Target]) -> None:
-    """One line on stderr for each pose that asks for much of what the photographs do not show."""
+def warn_of_missing(person: Person, targets: Sequence[Target], tell: Tell = warn) -> None:
+    """One warning for each pose that asks for much of what the photographs do not show."""
     shown = seen(person)
     if shown is None or not shown.visible_parts:
         return
     for target in targets:
         message = missing_parts(shown, target.pose).warning() if target.pose.visible_parts else None
         if message is not None:
-            print(f"pocold: warning: {target.text}: {message}", file=sys.stderr)
+            tell(f"{target.text}: {message}")
