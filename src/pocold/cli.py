@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 
 from pocold.apps.commands import edit, encode, mix, show, transfer
 from pocold.apps.pose import pose
+from pocold.apps.serve.command import serve
 from pocold.data.commands import check, shards, synth
 from pocold.evaluation.commands import compare, evaluate
 from pocold.training.commands import CONFIGURED, latents, run_configured
@@ -84,6 +85,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "mix": mix,
     "show": show,
     "pose": pose,
+    "serve": serve,
     "synth": synth,
     "data": data,
     **CONFIGURED,

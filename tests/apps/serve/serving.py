@@ -1,0 +1,49 @@
+"""A server of this process, at a port of its own, as a client meets it."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+import httpx
+import uvicorn
+
+from pocold.apps.serve.app import create_app
+from pocold.apps.serve.command import ServeOptions
+from pocold.apps.serve.server import listen, open_service
+
+
+@contextmanager
+def served(model, **options):
+    """A client of a running server; the client has the ``service``."""
+    service = open_service(ServeOptions(model=model, port=0, **options))
+    listening = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="error", timeout_graceful_shutdown=30))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=120) as client:
+        client.service = service
+        wait_for(lambda: server.started)
+        yield client
+    server.should_exit = True
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def wait_for(true, seconds=30):
+    """Wait until something is so."""
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.01)
+
+
+def form(**fields):
+    """The fields and files of a form; paths are files, lists are repeated."""
+    files, data = [], {}
+    for name, values in fields.items():
+        for value in values if isinstance(values, list) else [values]:
+            if hasattr(value, "read_bytes"):
+                files.append((name, (value.name, value.read_bytes())))
+            else:
+                data.setdefault(name, []).append(str(value))
+    return {"data": data, "files": files or None}
