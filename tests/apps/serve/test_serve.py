@@ -10,18 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
-
-pytest.importorskip("fastapi", reason="the extra serve is not installed: make test-apps")
-pytest.importorskip("httpx", reason="the extra test-apps is not installed: make test-apps")
-
 from drawing_helpers import pixels, pocold
-from serving import form, served, wait_for
+from PIL import Image
 
 from pocold import DensePose
 from pocold.apps.serve.requests import EditBody, EncodeBody, PoseBody, TransferBody, request_bodies
 from pocold.people.body.posing import draw_densepose
 from pocold.people.poses import parse_pose
+from serving import form, served, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +223,7 @@ def test_the_examples_of_the_description_can_be_sent(client, kind, drawn_folder)
     _, bodies = request_bodies()
     sent = dict(bodies[kind]["content"]["application/json"]["example"])
     kind.model_validate(sent)
-    for name, values in sent.items():
+    for _name, values in sent.items():
         for value in values if isinstance(values, list) else [values]:
             if isinstance(value, dict):  # a whole photograph in the place of the first bytes of one
                 value["data"] = base64.b64encode((drawn_folder / "a.png").read_bytes()).decode()
@@ -246,11 +242,19 @@ def test_no_file_outlives_its_request(client, person):
     assert list(Path(tempfile.gettempdir()).iterdir()) == []
 
 
-def test_a_picture_is_the_same_alone_and_in_any_batch(client, drawn_folder):
+@pytest.fixture(scope="module")
+def patient(drawn_folder):
+    """Of a server that waits a second for pictures to be drawn together: a busy machine prepares them slowly."""
+    with served(drawn_folder / "sized", batch_wait=1000) as client:
+        yield client
+
+
+def test_a_picture_is_the_same_alone_and_in_any_batch(patient, drawn_folder):
+    client, people = patient, [("a", "walk:side"), ("b", "run"), ("a-back", "wave"), ("b-back", "jump")]
     asked = [
         {"photo": drawn_folder / f"{who}.png", "source_pose": drawn_folder / f"{who}.iuv.png", "pose": pose,
          "seed": seed, "steps": 2}
-        for seed, (who, pose) in enumerate([("a", "walk:side"), ("b", "run"), ("a-back", "wave"), ("b-back", "jump")] * 3)
+        for seed, (who, pose) in enumerate(people * 3)
     ]  # fmt: skip
     alone = [picture(post(client, "/v1/transfer", **fields)) for fields in asked]
     batches, drawn = (client.service.metrics.value(f"pocold_{name}_total") for name in ("batches", "pictures"))

@@ -6,13 +6,11 @@ import subprocess
 import sys
 import threading
 
+import httpx
 import pytest
+from drawing_helpers import fails
 
-pytest.importorskip("fastapi", reason="the extra serve is not installed: make test-apps")
-httpx = pytest.importorskip("httpx", reason="the extra test-apps is not installed: make test-apps")
-
-from drawing_helpers import fails  # noqa: E402
-from serving import form, wait_for  # noqa: E402
+from serving import form, wait_for
 
 
 @pytest.fixture

@@ -1,0 +1,101 @@
+"""200 clients at once, 5 requests each, against one server process: python -m benchmarks.serving
+
+The bundled model at 64x44 with 2 steps, two poses and four seeds; with batching and without. Every picture is compared
+with the one that the same request got alone; memory is read before, and after all clients have left.
+"""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from pocold.people.poses import parse_pose
+from pocold.people.rendering.render import Shot, random_person
+
+CLIENTS, REQUESTS = 200, 5
+POSES, SEEDS = ("walk:side", "hips:back"), range(4)
+
+
+def resident(pid: int) -> float:
+    """Megabytes of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def fields(code: str, number: int) -> dict[str, str]:
+    """What the ``number``-th request asks for."""
+    pose, seed = POSES[number % len(POSES)], SEEDS[number // len(POSES) % len(SEEDS)]
+    return {"code": code, "pose": pose, "seed": str(seed), "steps": "2", "size": "64x44"}
+
+
+def asked(client: httpx.Client, body: dict[str, str]) -> tuple[int, np.ndarray | None, int]:
+    """Status, picture, and how often the server said that it was busy."""
+    for busy in range(1000):
+        answer = client.post("/v1/transfer", json=body)
+        if answer.status_code != 429:
+            picture = np.asarray(Image.open(io.BytesIO(answer.content)), int) if answer.status_code == 200 else None
+            return answer.status_code, picture, busy
+        time.sleep(float(answer.headers["Retry-After"]))
+    return 429, None, 1000
+
+
+def measure(batch: int, folder: Path) -> str:
+    """One server with ``batch``: a row of the table."""
+    command = [sys.executable, "-m", "pocold", "serve", "--port", "0", "--batch", str(batch), "--queue", "256"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    address = server.stderr.readline().split("serving at ")[1].split(";")[0]
+    try:
+        with httpx.Client(base_url=address, timeout=600) as client:
+            with (folder / "photo.png").open("rb") as photo, (folder / "map.png").open("rb") as pose:
+                code = client.post("/v1/encode", files={"photo": photo, "source_pose": pose}).json()["code"]
+            alone = [asked(client, fields(code, n))[1] for n in range(len(POSES) * len(SEEDS))]
+        before = resident(server.pid)
+
+        def person(number: int) -> list[tuple[int, np.ndarray | None, int]]:
+            with httpx.Client(base_url=address, timeout=600) as client:
+                return [asked(client, fields(code, number + n)) for n in range(REQUESTS)]
+
+        start = time.perf_counter()
+        with ThreadPoolExecutor(CLIENTS) as clients:
+            answers = [(number + n, a) for number, some in enumerate(clients.map(person, range(CLIENTS)))
+                       for n, a in enumerate(some)]  # fmt: skip
+        seconds = time.perf_counter() - start
+        time.sleep(2)
+        wrong = sum(
+            picture is None or np.abs(picture - alone[n % len(alone)]).max() > 1 for n, (_, picture, _) in answers
+        )
+        failed = sum(status >= 500 for _, (status, _, _) in answers)
+        waits = sum(busy for _, (_, _, busy) in answers)
+        return (
+            f"| {batch} | {len(answers)} | {wrong} | {failed} | {waits} | {len(answers) / seconds:.1f} | "
+            f"{before:.0f} | {resident(server.pid):.0f} |"
+        )
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(120)
+
+
+def main() -> None:
+    pose = parse_pose("relaxed:front")
+    picture = random_person(3, 0).draw([Shot(pose.pose, pose.view, pose.crop)], (256, 176))[0]
+    print("| batch | requests | wrong pictures | 5xx | told to wait | pictures per second | MB before | MB after |")
+    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    with tempfile.TemporaryDirectory() as folder:
+        Image.fromarray(np.asarray(picture.image)).save(Path(folder) / "photo.png")
+        picture.densepose.write(Path(folder) / "map.png")
+        for batch in (1, 4, 16):
+            print(measure(batch, Path(folder)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
