@@ -334,6 +334,30 @@ def test_limits(drawn_folder, person):
         assert client.service.metrics.value("pocold_stopped_total", reason="time") == 1
 
 
+@pytest.mark.parametrize("length", [b"Content-Length: 300000", b"Transfer-Encoding: chunked"])
+def test_who_still_sends_too_much_hears_why(drawn_folder, length):
+    import socket
+    import time
+
+    part = b"x" * 150_000
+    if b"chunked" in length:
+        part = b"%x\r\n%b\r\n" % (len(part), part)
+    with (
+        served(drawn_folder / "sized", max_mb=0.1) as client,
+        socket.create_connection((client.base_url.host, client.base_url.port)) as sender,
+    ):
+        sender.settimeout(20)
+        sender.sendall(
+            b"POST /v1/pose HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + length + b"\r\n\r\n" + part
+        )
+        time.sleep(0.3)  # a server that has closed by now breaks the connection at the next bytes
+        sender.sendall(part)
+        time.sleep(0.3)
+        if b"chunked" in length:
+            sender.sendall(b"0\r\n\r\n")
+        assert sender.recv(1000).startswith(b"HTTP/1.1 413 ")
+
+
 def test_a_request_that_does_not_arrive(drawn_folder):
     import socket
 

@@ -1,5 +1,6 @@
 """What every request passes first: the token, the limit on bytes, and the count of what was answered."""
 
+import asyncio
 import hmac
 import time
 
@@ -48,6 +49,8 @@ class Limits:
             return
         said = headers.get(b"content-length", b"0")
         if said.isdigit() and int(said) > self._max_bytes:
+            if b"expect" not in headers:  # who waits for "100 Continue" has sent nothing yet
+                await self._read_on(receive)
             await self._too_large().response()(scope, receive, sending)
             return
         arrived = 0
@@ -57,6 +60,8 @@ class Limits:
             message = await receive()
             arrived += len(message.get("body", b""))
             if arrived > self._max_bytes:  # of a body that did not say its length
+                if message.get("more_body"):
+                    await self._read_on(receive)
                 raise self._too_large()
             return message
 
@@ -67,9 +72,24 @@ class Limits:
             return True
         return hmac.compare_digest(given, b"Bearer " + self._token.encode())
 
+    async def _read_on(self, receive: Receive) -> None:
+        """Reads and drops a body a little longer: a client that still sends when the connection closes sees a
+        broken connection, not the answer. Bounded by bytes (twice what is allowed) and by seconds."""
+        left = 2 * self._max_bytes
+        try:
+            async with asyncio.timeout(_READ_ON_SECONDS):
+                while left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    if not message.get("more_body"):  # the end, or the client has left
+                        return
+        except TimeoutError:
+            return
+
     def _too_large(self) -> ProblemError:
         limit = f"{self._max_bytes / 1e6:g} MB"
         return ProblemError(413, f"the request is larger than {limit}", {"Connection": "close"})
 
 
+_READ_ON_SECONDS = 2.0
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="pocold"'}
