@@ -20,12 +20,14 @@ def served(model, **options):
     server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="error", timeout_graceful_shutdown=30))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
-    with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=120) as client:
-        client.service = service
-        wait_for(lambda: server.started)
-        yield client
-    server.should_exit = True
-    thread.join(60)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=120) as client:
+            client.service = service
+            wait_for(lambda: server.started)
+            yield client
+    finally:  # a test that fails must not leave a server, whose thread would keep the run from ending
+        server.should_exit = True
+        thread.join(60)
     assert not thread.is_alive()
 
 

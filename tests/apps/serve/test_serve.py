@@ -3,7 +3,9 @@
 import base64
 import io
 import json
+import socket
 import tempfile
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -336,9 +338,6 @@ def test_limits(drawn_folder, person):
 
 @pytest.mark.parametrize("length", [b"Content-Length: 300000", b"Transfer-Encoding: chunked"])
 def test_who_still_sends_too_much_hears_why(drawn_folder, length):
-    import socket
-    import time
-
     part = b"x" * 150_000
     if b"chunked" in length:
         part = b"%x\r\n%b\r\n" % (len(part), part)
@@ -359,8 +358,6 @@ def test_who_still_sends_too_much_hears_why(drawn_folder, length):
 
 
 def test_a_request_that_does_not_arrive(drawn_folder):
-    import socket
-
     with served(drawn_folder / "sized", upload_seconds=0.3) as client:
         with socket.create_connection((client.base_url.host, client.base_url.port)) as slow:
             slow.sendall(
