@@ -48,12 +48,23 @@ def asked(client: httpx.Client, body: dict[str, str]) -> tuple[int, np.ndarray |
     return 429, None, 1000
 
 
+def address_of(server: subprocess.Popen[bytes], words: Path) -> str:
+    """Where a started server says that it listens."""
+    while server.poll() is None:
+        said = words.read_text()
+        if "serving at " in said and said.endswith("\n"):
+            return said.split("serving at ")[1].split(";")[0]
+        time.sleep(0.1)
+    raise SystemExit(f"the server ended before it listened: {words.read_text()}")
+
+
 def measure(batch: int, folder: Path) -> str:
     """One server with ``batch``: a row of the table."""
     command = [sys.executable, "-m", "pocold", "serve", "--port", "0", "--batch", str(batch), "--queue", "256"]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert server.stderr is not None
-    address = server.stderr.readline().split("serving at ")[1].split(";")[0]
+    words = folder / f"words-{batch}.txt"
+    with words.open("wb") as file:  # not a pipe: a full pipe that nobody reads would stop the server
+        server = subprocess.Popen(command, stderr=file)
+    address = address_of(server, words)
     try:
         with httpx.Client(base_url=address, timeout=600) as client:
             with (folder / "photo.png").open("rb") as photo, (folder / "map.png").open("rb") as pose:
