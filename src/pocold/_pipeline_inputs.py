@@ -5,6 +5,7 @@ Legend: B pictures or people, C latent channels, h w latent size.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,75 @@ from torch import Tensor
 from pocold.densepose.correspondence import HIDDEN, Photograph, Surface
 from pocold.densepose.labels import body_part_labels
 from pocold.densepose.maps import DensePose, PoseInput, require_uv, resize_labels
+from pocold.diffusion.guidance import BranchWeights
 from pocold.diffusion.sampling import Generator
 from pocold.imaging import images
 from pocold.imaging.images import Frame, FrameMode, ImageInput
 from pocold.models import autoencoder
 from pocold.models.densepose_estimator import DensePoseEstimator, estimate_densepose
 from pocold.people.body.keypoint_maps import load_any_pose
+
+
+@dataclass(frozen=True)
+class Guided:
+    """How a run is guided.
+
+    Attributes:
+        steps: denoising steps.
+        weights_at: the branch weights at a time step.
+        sourced: whether any branch sees the source.
+        eta: see :class:`pocold.pipeline.PoseTransferPipeline`.
+    """
+
+    steps: int
+    weights_at: Callable[[float], BranchWeights]
+    sourced: bool
+    eta: float
+
+
+@dataclass(frozen=True)
+class Targets:
+    """B poses, framed.
+
+    Attributes:
+        labels: uint8 ``(B, H, W)``, at the size of the result.
+        uv: ``(B, 2, H, W)`` in [0, 1], or None where nothing needs them.
+        drawn_labels, drawn_uv: the same at the size that the networks draw at.
+        poses: the UNet's input ``(B, 25 or 27, h, w)``.
+        shrink: how many times smaller the networks draw than the result is.
+        refined: whether the refiner repairs what is drawn.
+    """
+
+    labels: Tensor
+    uv: Tensor | None
+    drawn_labels: Tensor
+    drawn_uv: Tensor | None
+    poses: Tensor
+    shrink: int
+    refined: bool
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: slice) -> "Targets":
+        return replace(
+            self,
+            labels=self.labels[rows],
+            uv=None if self.uv is None else self.uv[rows],
+            drawn_labels=self.drawn_labels[rows],
+            drawn_uv=None if self.drawn_uv is None else self.drawn_uv[rows],
+            poses=self.poses[rows],
+        )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the result."""
+        return self.labels.shape[-2], self.labels.shape[-1]
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """(height, width) of the latents."""
+        return self.poses.shape[-2], self.poses.shape[-1]
 
 
 def check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:

@@ -19,22 +19,23 @@ from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from torch import Tensor
 
 from pocold import _pipeline_inputs as inputs
+from pocold._pipeline_folder import load_parts
 from pocold.appearance import AppearanceCode
-from pocold.checkpoints import BUNDLED, load_component, weights_fingerprint
+from pocold.checkpoints import BUNDLED, weights_fingerprint
 from pocold.densepose.maps import PoseInput, encode_pose
 from pocold.diffusion.editing import EditedImage
 from pocold.diffusion.guidance import WITH_APPEARANCE, decaying, guidance_formula
 from pocold.diffusion.refining import refine as repair
-from pocold.diffusion.sampling import Generator, SamplingDefaults, denoise
-from pocold.diffusion.schedulers import load_scheduler, make_scheduler
+from pocold.diffusion.sampling import Generator, OnStep, SamplingDefaults, denoise
+from pocold.diffusion.schedulers import make_scheduler
 from pocold.imaging import images
-from pocold.imaging.files import atomic_folder, read_json
+from pocold.imaging.files import atomic_folder
 from pocold.imaging.images import Frame, FrameMode, ImageInput, MaskInput, OutputType
 from pocold.models import autoencoder
 from pocold.models.appearance_encoder import AppearanceEncoder
-from pocold.models.densepose_estimator import DensePoseEstimator, load_estimator
+from pocold.models.densepose_estimator import DensePoseEstimator
 from pocold.models.presets import build_models
-from pocold.models.refiner import Refiner, load_refiner
+from pocold.models.refiner import Refiner
 from pocold.models.unet import UNet
 
 _HINT, _ENCODING = "the model's surface hint", "the model's pose encoding 'iuv'"
@@ -126,29 +127,7 @@ class PoseTransferPipeline(DiffusionPipeline):
         Raises:
             ValueError: if a file is missing, truncated, of another class, or has missing or unknown keys.
         """
-        folder = Path(folder)
-        if not folder.is_dir():
-            raise ValueError(f"no such model folder: {folder}")
-        index = read_json(folder / "model_index.json")
-        if index.get("_class_name") != cls.__name__:
-            raise ValueError(f"{folder} holds a {index.get('_class_name')}, expected a {cls.__name__}")
-        load: dict[str, Callable[[Path], Any]] = {
-            "vae": lambda path: autoencoder.load_autoencoder(path, dtype),
-            "appearance_encoder": lambda path: load_component(AppearanceEncoder, path, dtype),
-            "unet": lambda path: load_component(UNet, path, dtype),
-            "scheduler": lambda path: load_scheduler(index.get("scheduler"), path),
-            "densepose_estimator": lambda path: load_estimator(path, dtype) if any(index.get(path.name, ())) else None,
-            "refiner": lambda path: load_refiner(path, dtype) if any(index.get(path.name, ())) else None,
-        }
-        unknown = components.keys() - load.keys()
-        if unknown:
-            raise ValueError(
-                f"unknown components: {', '.join(sorted(unknown))}; there are {', '.join(load)} (and dtype=...)"
-            )
-        parts = {name: components[name] if name in components else load[name](folder / name) for name in load}
-        sampling = index.get("sampling") or {}
-        if not isinstance(sampling, dict):
-            raise ValueError(f"{folder / 'model_index.json'}: expected sampling to be an object, got {sampling!r}")
+        parts, sampling = load_parts(Path(folder), cls.__name__, dtype, components)
         return cls(**parts, sampling=sampling)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
@@ -378,55 +357,24 @@ class PoseTransferPipeline(DiffusionPipeline):
         Raises:
             ValueError: for any input that cannot be used; the message says what was expected.
         """
-        formula = guidance_formula(guidance)
-        how = self.sampling.filled(num_inference_steps, pose_guidance_scale, appearance_guidance_scale)
-        self._check_sampling(how)
-        scales = how.pose_guidance_scale, how.appearance_guidance_scale
         inputs.check_whole("batch_size", batch_size, 1)
         inputs.check_one_of("output_type", output_type, get_args(OutputType))
         if feather is not None:
             inputs.check_whole("feather", feather, 0)
-        if guidance_floor is not None:
-            inputs.check_finite("guidance_floor", guidance_floor)
-        inputs.check_finite("eta", eta, 0, 1)
         for name in callback_on_step_end_tensor_inputs:
             inputs.check_one_of("callback_on_step_end_tensor_inputs", name, self._callback_tensor_inputs)
         self._stops[get_ident()] = False
-        maps = inputs.load_poses(pose)
-        # Decay keeps a scale of zero, so what needs no source now needs none at any time step.
-        sourced = bool(WITH_APPEARANCE & set(formula(*scales).needed))
-        refiner = self.refiner if refine and sourced and output_type != "latent" else None
-        shrink = 1 if refiner is None else self._enlarges
-        size = self._size(height, width, self._default_size(refiner is not None) or maps[0].size, shrink)
-        drawn_size = (size[0] // shrink, size[1] // shrink)
-        factor = autoencoder.downsampling_factor(self.vae)
-        latent_size = (drawn_size[0] // factor, drawn_size[1] // factor)
-        code = None
-        if sourced:
-            code = self._code(source, source_pose, len(maps), size, frame, refine=refiner is not None)
-        hinted = code is not None and self.takes_surface_hint
-        sees_uv = self.unet.config.pose_encoding == "iuv"
-        purpose = _HINT if hinted else _ENCODING if sees_uv else None if refiner is None else _REFINER
-        (labels, uv), (whole_labels, whole_uv) = (
-            inputs.frame_maps(
-                maps, [Frame(m.size, to, frame) for m in maps], inputs.numbered("pose", len(maps)), purpose
-            )
-            for to in (drawn_size, size)
-        )
-        poses = encode_pose(labels, uv if sees_uv else None, latent_size, self.unet.dtype).to(self._execution_device)
-
-        steps = self.scheduler.config.num_train_timesteps
-        weights_at = decaying(formula, *scales, guidance_floor, steps)
-        shape = (len(maps), self.unet.config.latent_channels, *latent_size)
+        how = self.sampling.filled(num_inference_steps, pose_guidance_scale, appearance_guidance_scale)
+        guided = self._guidance(guidance, how, guidance_floor, eta)
+        refine = refine and guided.sourced and output_type != "latent"
+        targets = self._targets(pose, (height, width), frame, refine, guided.sourced)
+        code = self._code(source, source_pose, targets, frame) if guided.sourced else None
+        shape = (len(targets), self.unet.config.latent_channels, *targets.latent_size)
         noise = inputs.starting_noise(shape, generator, latents, self._execution_device)
-        edited = None
-        if image is not None and mask is not None:
-            edited = EditedImage.load(image, mask, self.vae, size, frame, self._execution_device, shrink)
-        elif image is not None or mask is not None:
-            raise ValueError("editing needs both image and mask")
+        edited = self._edited(image, mask, targets, frame)
 
         results = []
-        batches = range(0, len(maps), batch_size)
+        batches = range(0, len(targets), batch_size)
         evaluations = len(self.scheduler_for(how.num_inference_steps).timesteps)
         with self._run(), self.progress_bar(total=len(batches) * evaluations) as progress:
 
@@ -440,36 +388,63 @@ class PoseTransferPipeline(DiffusionPipeline):
             for start in batches:
                 rows = slice(start, start + batch_size)
                 people = code if code is None or len(code) == 1 else code[rows]
-                hint = self._hint(people, labels[rows], uv[rows], shrink) if hinted and uv is not None else None
-                final = denoise(
-                    self.unet,
-                    self.scheduler_for(how.num_inference_steps),  # anew for every batch: solvers keep a history
-                    noise[rows],
-                    poses[rows],
-                    people,
-                    weights_at,
-                    hint=hint,
-                    kept=edited.kept(noise[rows]) if edited else None,
-                    eta=eta,
-                    generator=generator[rows] if isinstance(generator, list) else generator,
-                    on_step=on_step,
-                )
-                inputs.require_finite(final, "the denoised latents", self.unet.dtype)
+                some = targets[rows]
+                own = generator[rows] if isinstance(generator, list) else generator
+                final = self._denoised(guided, some, people, noise[rows], edited, own, on_step)
                 if output_type != "latent":
-                    final = autoencoder.decode(self.vae, final).float()
-                    inputs.require_finite(final, "the decoded picture", self.vae.dtype)
-                    final = final.clamp(-1, 1)
-                if refiner is not None and people is not None and people.surface is not None and whole_uv is not None:
-                    final = repair(refiner, final, people.surface, whole_labels[rows], whole_uv[rows], edited)
-                    inputs.require_finite(final, "the refined picture", refiner.dtype)
-                if output_type != "latent" and edited is not None and feather is not None:
-                    final = edited.paste_back(final, feather)
+                    final = self._decoded(final, some, people, edited, feather)
                 results.append(final)
                 if self._interrupt:
                     break
         output = images.to_output(torch.cat(results), output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=output) if return_dict else (output,)
+
+    def _denoised(
+        self,
+        guided: inputs.Guided,
+        targets: inputs.Targets,
+        people: AppearanceCode | None,
+        noise: Tensor,
+        edited: EditedImage | None,
+        generator: Generator,
+        on_step: OnStep,
+    ) -> Tensor:
+        """Noise ``(B, C, h, w)`` -> latents of B pictures."""
+        latents = denoise(
+            self.unet,
+            self.scheduler_for(guided.steps),  # anew for every batch: solvers keep a history
+            noise,
+            targets.poses,
+            people,
+            guided.weights_at,
+            hint=self._hint(people, targets),
+            kept=edited.kept(noise) if edited else None,
+            eta=guided.eta,
+            generator=generator,
+            on_step=on_step,
+        )
+        inputs.require_finite(latents, "the denoised latents", self.unet.dtype)
+        return latents
+
+    def _decoded(
+        self,
+        latents: Tensor,
+        targets: inputs.Targets,
+        people: AppearanceCode | None,
+        edited: EditedImage | None,
+        feather: int | None,
+    ) -> Tensor:
+        """Latents ``(B, C, h, w)`` -> pictures ``(B, 3, H, W)`` in [-1, 1], repaired and pasted back."""
+        pictures = autoencoder.decode(self.vae, latents).float()
+        inputs.require_finite(pictures, "the decoded picture", self.vae.dtype)
+        pictures = pictures.clamp(-1, 1)
+        if targets.refined and people is not None and people.surface is not None:
+            assert self.refiner is not None
+            assert targets.uv is not None
+            pictures = repair(self.refiner, pictures, people.surface, targets.labels, targets.uv, edited)
+            inputs.require_finite(pictures, "the refined picture", self.refiner.dtype)
+        return pictures if edited is None or feather is None else edited.paste_back(pictures, feather)
 
     # -- preparing inputs ----------------------------------------------------------------------------------------
 
@@ -524,43 +499,93 @@ class PoseTransferPipeline(DiffusionPipeline):
     def _size(self, height: int | None, width: int | None, default: tuple[int, int], shrink: int) -> tuple[int, int]:
         return inputs.picture_size(height, width, default, shrink * autoencoder.downsampling_factor(self.vae))
 
+    def _guidance(self, name: str, how: SamplingDefaults, guidance_floor: float | None, eta: float) -> inputs.Guided:
+        """How a run is guided, checked."""
+        formula = guidance_formula(name)
+        self._check_sampling(how)
+        if guidance_floor is not None:
+            inputs.check_finite("guidance_floor", guidance_floor)
+        inputs.check_finite("eta", eta, 0, 1)
+        scales = how.pose_guidance_scale, how.appearance_guidance_scale
+        weights_at = decaying(formula, *scales, guidance_floor, self.scheduler.config.num_train_timesteps)
+        # decay keeps a scale of zero, so what needs no source now needs none at any time step
+        sourced = bool(WITH_APPEARANCE & set(formula(*scales).needed))
+        return inputs.Guided(how.num_inference_steps, weights_at, sourced, eta)
+
+    def _targets(
+        self,
+        pose: PoseInput | Sequence[PoseInput] | None,
+        asked: tuple[int | None, int | None],
+        frame: FrameMode,
+        refine: bool,
+        sourced: bool,
+    ) -> inputs.Targets:
+        """The poses of a run, framed to the size of the result and to that at which the networks draw."""
+        maps = inputs.load_poses(pose)
+        refined = refine and self.refiner is not None
+        shrink = self._enlarges if refined else 1
+        size = self._size(*asked, self._default_size(refined) or maps[0].size, shrink)
+        drawn = (size[0] // shrink, size[1] // shrink)
+        sees_uv = self.unet.config.pose_encoding == "iuv"
+        purpose = _HINT if sourced and self.takes_surface_hint else _ENCODING if sees_uv else None
+        purpose = purpose or (_REFINER if refined else None)
+        names = inputs.numbered("pose", len(maps))
+        (labels, uv), (drawn_labels, drawn_uv) = (
+            inputs.frame_maps(maps, [Frame(m.size, to, frame) for m in maps], names, purpose) for to in (size, drawn)
+        )
+        factor = autoencoder.downsampling_factor(self.vae)
+        latent_size = (drawn[0] // factor, drawn[1] // factor)
+        encoded = encode_pose(drawn_labels, drawn_uv if sees_uv else None, latent_size, self.unet.dtype)
+        poses = encoded.to(self._execution_device)
+        return inputs.Targets(labels, uv, drawn_labels, drawn_uv, poses, shrink, refined)
+
+    def _edited(
+        self, image: ImageInput | None, mask: MaskInput | None, targets: inputs.Targets, frame: FrameMode
+    ) -> EditedImage | None:
+        if image is None and mask is None:
+            return None
+        if image is None or mask is None:
+            raise ValueError("editing needs both image and mask")
+        return EditedImage.load(image, mask, self.vae, targets.size, frame, self._execution_device, targets.shrink)
+
     def _code(
         self,
         source: ImageInput | Sequence[ImageInput] | AppearanceCode | None,
         source_pose: PoseInput | Sequence[PoseInput] | None,
-        pictures: int,
-        size: tuple[int, int],
+        targets: inputs.Targets,
         frame: FrameMode,
-        refine: bool,
     ) -> AppearanceCode:
-        """The code for ``pictures`` pictures."""
+        """The code of the person, or people, whom a run draws."""
         if source is None:
             raise ValueError("source: expected a photograph or an appearance code (this guidance sees the appearance)")
         if not isinstance(source, AppearanceCode):
             if any(isinstance(item, AppearanceCode) for item in inputs.listed(source)):
                 raise ValueError("source: several appearance codes are given as one: AppearanceCode.stack([...])")
-            height, width = size
+            height, width = targets.size
             return self.encode_appearance(
-                source, source_pose=source_pose, height=height, width=width, frame=frame, refine=refine
+                source, source_pose=source_pose, height=height, width=width, frame=frame, refine=targets.refined
             )
         if source_pose is not None:
             raise ValueError("source_pose is the map of a photograph, but source is an appearance code; leave it out")
         source.check_model(self.fingerprint(), self.unet.code_shapes())
         if self.takes_surface_hint and source.surface is None:
             raise ValueError("this model takes a surface hint, but the appearance code holds no surface; encode again")
-        if refine and self.refiner is not None and source.surface is None:
+        if targets.refined and source.surface is None:
             raise ValueError(
                 "this pipeline has a refiner, but the appearance code holds no surface; encode again, with maps that "
                 "have U and V, or pass refine=False"
             )
-        if len(source) not in (1, pictures):
+        if len(source) not in (1, len(targets)):
             raise ValueError(
-                f"expected the appearance code of 1 person or of one per pose ({pictures}), got {len(source)}"
+                f"expected the appearance code of 1 person or of one per pose ({len(targets)}), got {len(source)}"
             )
         return source.to(self._execution_device, self.unet.dtype)
 
-    def _hint(self, code: AppearanceCode | None, labels: Tensor, uv: Tensor, shrink: int) -> Tensor:
-        assert code is not None  # there is no hint without a source
-        assert code.surface is not None  # checked when the code came in
-        hint = inputs.surface_hint(self.vae, code.surface, labels, uv, self._execution_device, shrink)
-        return hint.to(self.unet.dtype)
+    def _hint(self, people: AppearanceCode | None, targets: inputs.Targets) -> Tensor | None:
+        """The surface hint for each target, in the UNet's dtype; None for a UNet or a guidance without one."""
+        if people is None or not self.takes_surface_hint:
+            return None
+        assert people.surface is not None  # checked when the code came in
+        assert targets.drawn_uv is not None
+        where = targets.drawn_labels, targets.drawn_uv, self._execution_device, targets.shrink
+        return inputs.surface_hint(self.vae, people.surface, *where).to(self.unet.dtype)
