@@ -8,8 +8,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pocold import AppearanceCode, DensePose, PoseTransferPipeline
+from pocold.densepose.completion import complete
 from pocold.densepose.correspondence import HIDDEN, fill_holes, surface_correspondence, warp_by_surface
 from pocold.imaging.images import from_uint8
+from pocold.models.autoencoder import encode_hint
 
 SIZE = (64, 48)
 OPTIONS = {"num_inference_steps": 2, "output_type": "np"}
@@ -73,6 +75,27 @@ def test_the_code_warps_the_photograph(hinted):
     holes = warp_by_surface(pixels(), index)
     assert (holes[:, behind] == 0).all()
     assert torch.equal(warped, fill_holes(holes, index >= 0, torch.from_numpy(figure(6).labels)))
+
+
+def test_a_model_with_a_completed_hint_sees_what_is_completed(monkeypatch):
+    pipeline, warped = load(surface_hint=True, hint_completed=True), load(surface_hint=True)
+    source, pose = figure(), figure(6, parts=((23, 8, 16), (1, 16, 32), (9, 32, 60)))  # the back is not seen
+    code = pipeline.encode_appearance(photo(), source_pose=source)
+    seen = []
+    own = pipeline.unet.forward
+    monkeypatch.setattr(pipeline.unet, "forward", lambda *a, **k: seen.append(k["hint"]) or own(*a, **k))
+    drawn = draw(pipeline, code, pose)
+    picture, confidence = complete(code.surface[0], torch.from_numpy(pose.labels), torch.from_numpy(pose.uv))
+    expected = encode_hint(pipeline.vae, picture[None], confidence[None])
+    torch.testing.assert_close(seen[0][-1:], expected)  # the branch that sees all is the last
+    back = confidence[torch.from_numpy(pose.labels == 1)]
+    assert ((back > 0) & (back < 1)).all()
+    assert not np.allclose(drawn, draw(warped, code, pose), atol=1e-3)
+
+
+def test_a_completed_hint_needs_a_hint():
+    with pytest.raises(ValueError, match=r"hint_completed says how the surface hint is made: it needs surface_hint"):
+        load(hint_completed=True)
 
 
 def test_the_hint_changes_the_picture_and_only_through_appearance(hinted):

@@ -13,6 +13,7 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from pocold.densepose.completion import complete
 from pocold.densepose.correspondence import HIDDEN, Photograph, Surface
 from pocold.densepose.labels import body_part_labels
 from pocold.densepose.maps import DensePose, PoseInput, require_uv, resize_labels
@@ -265,6 +266,7 @@ def surface_hint(
     uv: Tensor,
     device: torch.device,
     shrink: int = 1,
+    completed: bool = False,
 ) -> Tensor:
     """The hint for B poses.
 
@@ -276,13 +278,15 @@ def surface_hint(
         device: where the autoencoder computes.
         shrink: how many times smaller the poses are than the surfaces' photographs should be. Photographs of the
             poses' size, as in codes of a pipeline that had no refiner, are left as they are.
+        completed: complete what no photograph shows on the body.
 
     Returns:
         ``(B, C + 1, h, w)``, see :func:`pocold.models.autoencoder.encode_hint`.
     """
     surfaces = [surface.shrunk(shrink, least=labels.shape[-2]) for surface in surfaces]
     surfaces = surfaces * len(labels) if len(surfaces) == 1 else surfaces
-    warped = [surface.warp(*pose) for surface, *pose in zip(surfaces, labels, uv, strict=True)]
+    bring = complete if completed else Surface.warp
+    warped = [bring(surface, *pose) for surface, *pose in zip(surfaces, labels, uv, strict=True)]
     pictures, visible = (torch.stack(tensors).to(device) for tensors in zip(*warped, strict=True))
     return autoencoder.encode_hint(vae, pictures, visible)
 

@@ -588,4 +588,5 @@ class PoseTransferPipeline(DiffusionPipeline):
         assert people.surface is not None  # checked when the code came in
         assert targets.drawn_uv is not None
         where = targets.drawn_labels, targets.drawn_uv, self._execution_device, targets.shrink
-        return inputs.surface_hint(self.vae, people.surface, *where).to(self.unet.dtype)
+        completed = bool(self.unet.config.hint_completed)
+        return inputs.surface_hint(self.vae, people.surface, *where, completed=completed).to(self.unet.dtype)

@@ -1,14 +1,18 @@
 """The contract's own checks, the paired transform and batches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from pocold.data.pairs import PairedTransform, View, check_sample, collate, hflip
-from pocold.densepose.correspondence import fill_holes, surface_correspondence, warp_by_surface
+from pocold.densepose.completion import complete
+from pocold.densepose.correspondence import Photograph, Surface, fill_holes, surface_correspondence, warp_by_surface
 from pocold.densepose.labels import MIRRORED_LABEL
 from pocold.densepose.maps import DensePose
+from pocold.imaging.images import to_bytes
 
 
 def view(name: str, height: int = 16, width: int = 12, garments: bool = True, uv: bool = False) -> View:
@@ -61,7 +65,12 @@ def test_a_sample_holds_the_contract():
         (sample(warped=torch.zeros(3, 16, 12)), "'warped' and 'visible' must come together"),
         (sample(source_uv=torch.zeros(2, 16, 12)), "'source_uv' and 'target_uv' must come together"),
         (hinted(warped=torch.full((3, 16, 12), 2.0)), r"warped must lie in \[-1, 1\], got values from 2 to 2"),
-        (hinted(visible=torch.ones(16, 12)), r"visible must be torch.bool \(H, W\), got torch.float32"),
+        (
+            hinted(visible=torch.ones(16, 12, dtype=torch.uint8)),
+            r"visible must be torch.bool \(H, W\), got torch.uint8",
+        ),
+        (hinted(visible=torch.full((16, 12), 1.1)), r"visible must lie in \[0, 1\]"),
+        (hinted(visible=torch.full((16, 12), float("nan"))), r"visible must lie in \[0, 1\]"),
         (hinted(target_uv=torch.full((2, 16, 12), -0.5)), r"target_uv must lie in \[0, 1\], got values from -0.5"),
         (hinted(target_uv=torch.zeros(3, 16, 12)), r"target_uv must be torch.float32 \(2, H, W\), got .*\(3, 16, 12\)"),
         (sample(target_pose=torch.zeros(8, 12, dtype=torch.uint8)), r"expected the size \(16, 12\).*'target_pose'"),
@@ -115,6 +124,28 @@ def test_warped_pictures_are_those_of_the_framed_pair(settings):
     warped = warp_by_surface(made["source"], index)
     assert torch.equal(made["warped"], fill_holes(warped, index >= 0, made["target_pose"]))
     assert 0 < visible.float().mean() < 1
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_completed_hints_are_those_of_the_framed_pair(flip):
+    transform = PairedTransform((20, 20), surface_hint=True, hint_completed=True, uv=True)
+    made = hinted(transform)
+    check_sample(made, (20, 20))
+    shown = Photograph(to_bytes(made["source"]), made["source_pose"], (made["source_uv"] * 255).round().byte())
+    picture, confidence = complete(Surface(((1.0, (shown,)),)), made["target_pose"], made["target_uv"])
+    turned = hinted(replace(transform, flip=flip))
+    assert torch.equal(turned["warped"], picture.flip(-1) if flip else picture)
+    assert torch.equal(turned["visible"], confidence.flip(-1) if flip else confidence)
+    _, visible = (hinted(replace(transform, hint_completed=False))[key] for key in ("warped", "visible"))
+    assert (confidence[visible] == 1).all()
+    unseen = confidence[~visible & (made["target_pose"] > 0)]
+    assert (unseen < 1).float().mean() > 0.9
+    assert (unseen > 0).any()
+
+
+def test_a_completed_hint_needs_a_hint():
+    with pytest.raises(ValueError, match=r"hint_completed says how surface hints are made: it needs surface_hint"):
+        PairedTransform(hint_completed=True)
 
 
 def test_u_and_v_are_framed_like_their_labels():

@@ -133,6 +133,14 @@ def test_a_cache_that_does_not_fit_is_refused(config, people, cache, tmp_path):
         open_training_data(changed(config, data={"latents": str(plain)}).data, seed=0)
     with pytest.raises(ValueError, match=r"no cached latents of the split 'train'"):
         open_training_data(changed(config, data={"latents": str(tmp_path)}).data, seed=0)
+    for kind, flag in ((False, "--hint-completed"), (True, "--no-hint-completed")):
+        hints = tmp_path / f"hints-{kind}"
+        how = PairedTransform(surface_hint=True, hint_completed=kind)
+        cache_latents(open_splits(people), build_models("toy")["vae"], hints, how, mirrored=False)
+        settings = changed(config, data={"latents": str(hints), "flip": 0.0}).data
+        assert "hint" in open_training_data(settings, seed=0, hint=True, completed=kind)[0]
+        with pytest.raises(ValueError, match=f"but this model takes .*; cache the latents with --hint {flag}"):
+            open_training_data(settings, seed=0, hint=True, completed=not kind)
     file = plain / "train" / "labels.u8"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"labels.u8 should have \d+ bytes: the cache is incomplete"):

@@ -196,6 +196,18 @@ def test_a_run_can_add_the_linear_path_of_the_hint_to_a_pipeline(config):
     assert torch.equal(kept.skip_weights.weight, after.skip_weights.weight)
 
 
+def test_a_run_can_complete_the_hint_of_a_pipeline(config):
+    plain = train(config)
+    first = train(changed(config, model={"surface_hint": True}, run={"output": f"{config.run.output}-1"}))
+    settings = {"hint_completed": True, "init": str(first)}
+    folder = train(changed(config, model=settings, run={"output": f"{config.run.output}-2"}))
+    assert PoseTransferPipeline.from_pretrained(folder).unet.config.hint_completed
+    again = changed(config, model={"init": str(folder)})
+    assert build_networks(again)[1].config.hint_completed  # the shape, and what it is shown, of model.init count
+    with pytest.raises(ValueError, match=r"model.hint_completed: the UNet of model.init takes no surface hint"):
+        build_networks(changed(config, model=settings | {"init": str(plain)}))
+
+
 def test_seeds_of_steps_and_parts_are_all_different():
     seeds = {step_seed(seed, step, part) for seed in range(4) for step in range(50) for part in range(8)}
     assert len(seeds) == 4 * 50 * 8

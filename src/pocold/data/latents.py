@@ -79,6 +79,11 @@ class LatentPairs(Dataset[dict[str, Any]]):
         return height, width
 
     @property
+    def hint_completed(self) -> bool:
+        """Whether the hints are completed on the body; those of older caches are not."""
+        return bool(self.index.get("hint_completed", False))
+
+    @property
     def skipped(self) -> dict[str, str]:
         """Pictures left out when the cache was made, and why."""
         return dict(self.index["skipped"])

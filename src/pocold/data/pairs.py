@@ -13,10 +13,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pocold.densepose.correspondence import fill_holes, surface_correspondence, warp_by_surface
+from pocold.densepose.completion import complete
+from pocold.densepose.correspondence import (
+    Photograph,
+    Surface,
+    fill_holes,
+    surface_correspondence,
+    warp_by_surface,
+)
 from pocold.densepose.labels import MIRRORED_LABEL, NUM_LABELS
 from pocold.densepose.maps import DensePose, require_uv
-from pocold.imaging.images import Frame, FrameMode, to_tensor
+from pocold.imaging.images import Frame, FrameMode, to_bytes, to_tensor
 
 
 class Sample(TypedDict):
@@ -29,7 +36,7 @@ class Sample(TypedDict):
     - ``source_garments``, ``target_garments``: uint8 ``(H, W)``, garment classes, both or neither;
     - ``warped``: float32 ``(3, H, W)`` in [-1, 1], the source brought into the target's pose by U and V, and
       ``visible``: bool ``(H, W)``, where it shows that point (``pocold.densepose.correspondence``); both or neither,
-      where asked for;
+      where asked for. Completed, the former has no holes, and the latter is float32, how certain it is;
     - ``source_uv``, ``target_uv``: float32 ``(2, H, W)`` in [0, 1]; both or neither, where asked for.
     """
 
@@ -111,9 +118,14 @@ def check_sample(sample: Any, size: tuple[int, int] | None = None) -> None:
             low, high = float(sample[key].min()), float(sample[key].max())
             if not (low >= lowest and high <= 1):  # also false for NaN
                 raise ValueError(f"{where}: {key} must lie in [{lowest}, 1], got values from {low:g} to {high:g}")
-    for key in (*POSE_KEYS, *GARMENT_KEYS, "visible"):
+    for key in (*POSE_KEYS, *GARMENT_KEYS):
         if key in sample:
-            _check_tensor(where, key, sample[key], torch.bool if key == "visible" else torch.uint8)
+            _check_tensor(where, key, sample[key], torch.uint8)
+    if "visible" in sample:
+        share = isinstance(sample["visible"], Tensor) and sample["visible"].is_floating_point()
+        _check_tensor(where, "visible", sample["visible"], torch.float32 if share else torch.bool)
+        if share and not (float(sample["visible"].min()) >= 0 and float(sample["visible"].max()) <= 1):
+            raise ValueError(f"{where}: visible must lie in [0, 1]")
     for key in POSE_KEYS:
         if int(sample[key].max()) >= NUM_LABELS:
             raise ValueError(f"{where}: {key} must hold labels 0..{NUM_LABELS - 1}, got {int(sample[key].max())}")
@@ -183,10 +195,12 @@ class PairedTransform:
         flip: probability of mirroring source *and* target; left and right labels are exchanged.
         seed: of the flips.
         surface_hint: add ``warped`` and ``visible``. Needs maps with U and V.
+        hint_completed: complete these on the body (:func:`pocold.densepose.completion.complete`).
         uv: add ``source_uv`` and ``target_uv``. Likewise.
 
     Raises:
-        ValueError: for a probability outside [0, 1], an unknown mode or an impossible size.
+        ValueError: for a probability outside [0, 1], an unknown mode or an impossible size, or a completed hint without
+            a hint.
     """
 
     size: tuple[int, int] | None = None
@@ -194,9 +208,12 @@ class PairedTransform:
     flip: float = 0.0
     seed: int = 0
     surface_hint: bool = False
+    hint_completed: bool = False
     uv: bool = False
 
     def __post_init__(self) -> None:
+        if self.hint_completed and not self.surface_hint:
+            raise ValueError("hint_completed says how surface hints are made: it needs surface_hint (--hint)")
         if not 0 <= self.flip <= 1:
             raise ValueError(f"flip is a probability in [0, 1], got {self.flip}")
         if self.seed < 0:
@@ -229,18 +246,23 @@ class PairedTransform:
             if view.uv is not None and (self.surface_hint or self.uv):
                 uv.append(torch.from_numpy(np.array(frame.uv(view.uv), dtype=np.float32)))
         if uv:
-            sample |= surface_keys(cast(Sample, sample), *uv, surface_hint=self.surface_hint, uv=self.uv)
+            sample |= surface_keys(
+                cast(Sample, sample), *uv, surface_hint=self.surface_hint, completed=self.hint_completed, uv=self.uv
+            )
         pair = zlib.crc32(f"{source.name}\n{target.name}".encode())
         flipped = np.random.default_rng([self.seed, epoch, pair]).random() < self.flip
         return hflip(cast(Sample, sample)) if flipped else cast(Sample, sample)
 
 
 def surface_keys(
-    sample: Sample, source_uv: Tensor, target_uv: Tensor, *, surface_hint: bool, uv: bool
+    sample: Sample, source_uv: Tensor, target_uv: Tensor, *, surface_hint: bool, completed: bool, uv: bool
 ) -> dict[str, Tensor]:
     """The optional keys made of U and V ``(2, H, W)``: ``warped`` and ``visible``, both ``_uv``, as asked for."""
     keys = {"source_uv": source_uv, "target_uv": target_uv} if uv else {}
-    if surface_hint:
+    if surface_hint and completed:
+        shown = Photograph(to_bytes(sample["source"]), sample["source_pose"], (source_uv * 255).round().to(torch.uint8))
+        keys["warped"], keys["visible"] = complete(Surface(((1.0, (shown,)),)), sample["target_pose"], target_uv)
+    elif surface_hint:
         index, keys["visible"] = surface_correspondence(
             sample["target_pose"], target_uv, sample["source_pose"], source_uv
         )

@@ -24,7 +24,7 @@ from pocold.densepose.completion import complete
 from pocold.densepose.correspondence import Photograph, Surface
 from pocold.densepose.maps import DensePose
 from pocold.imaging.files import read_json
-from pocold.imaging.images import from_uint8
+from pocold.imaging.images import from_uint8, to_bytes
 
 FORMAT = 3  # 1: completed from rims and faces; 2: without what stands off the body
 INDEX, _PARTIAL = "repairs.json", "partial.json"
@@ -197,24 +197,19 @@ def completed_rows(sample: Sample) -> dict[str, Tensor]:
         sample: with U and V.
     """
     steps = {role: (sample[f"{role}_uv"] * 255).round().to(torch.uint8) for role in ("source", "target")}  # type: ignore[literal-required]
-    source = _bytes(sample["source"])
+    source = to_bytes(sample["source"])
     surface = Surface(((1.0, (Photograph(source, sample["source_pose"], steps["source"]),)),))
     completed, confidence = complete(surface, sample["target_pose"], steps["target"])
     return {
-        "completed": _bytes(completed),
+        "completed": to_bytes(completed),
         "confidence": (confidence[None] * 255).round().to(torch.uint8),
-        "target": _bytes(sample["target"]),
+        "target": to_bytes(sample["target"]),
         "labels": sample["target_pose"],
         "uv": steps["target"],
         "source": source,
         "source_labels": sample["source_pose"],
         "source_uv": steps["source"],
     }
-
-
-def _bytes(picture: Tensor) -> Tensor:
-    """[-1, 1] -> uint8, same shape."""
-    return ((picture.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def change_backdrop(sample: Sample, photographs: tuple[str, ...], generator: torch.Generator) -> Sample:

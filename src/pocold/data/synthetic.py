@@ -193,7 +193,7 @@ class SyntheticPeople(IterableDataset[Sample]):
         config: the population; see :class:`SyntheticConfig`.
         split: ``train`` or ``test``.
         endless: go on with new people beyond ``config.identities``.
-        surface_hint, uv: add keys to the samples; see :class:`pocold.data.pairs.PairedTransform`.
+        surface_hint, hint_completed, uv: add keys to the samples; see :class:`pocold.data.pairs.PairedTransform`.
 
     Raises:
         ValueError: for an unknown split, or fewer than two pictures per person.
@@ -205,6 +205,7 @@ class SyntheticPeople(IterableDataset[Sample]):
         split: str = "train",
         endless: bool = False,
         surface_hint: bool = False,
+        hint_completed: bool = False,
         uv: bool = False,
     ) -> None:
         self.config = config or SyntheticConfig()
@@ -213,7 +214,7 @@ class SyntheticPeople(IterableDataset[Sample]):
         if self.config.per_identity < 2:
             raise ValueError("pairs need at least two pictures per person; set per_identity=2 or more")
         self.split, self.endless = split, endless
-        self.surface_hint, self.uv = surface_hint, uv
+        self.surface_hint, self.hint_completed, self.uv = surface_hint, hint_completed, uv
         self._given = (0, 1)
 
     def pass_over(self, batches: int, batch_size: int) -> None:
@@ -250,5 +251,8 @@ class SyntheticPeople(IterableDataset[Sample]):
                 "target": images[b], "target_pose": poses[b], "target_name": sample_name(identity, int(b)),
                 "source_garments": garments[a], "target_garments": garments[b], "person": f"{identity:06d}",
             }  # fmt: skip
-            extra = surface_keys(sample, uvs[a], uvs[b], surface_hint=self.surface_hint, uv=self.uv)
+            extra = surface_keys(
+                sample, uvs[a], uvs[b],
+                surface_hint=self.surface_hint, completed=self.hint_completed, uv=self.uv,
+            )  # fmt: skip
             yield cast(Sample, {**sample, **extra})

@@ -141,6 +141,11 @@ def to_uint8(images: Tensor) -> np.ndarray:
     return values.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
+def to_bytes(pictures: Tensor) -> Tensor:
+    """Float pictures of any shape in [-1, 1] -> uint8 of that shape, rounded to nearest."""
+    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
 def from_uint8(images: Tensor) -> Tensor:
     """uint8 pictures of any shape -> float32 in [-1, 1], as :func:`to_tensor` gives them."""
     return images.float() / 127.5 - 1

@@ -61,10 +61,12 @@ class UNet(ModelMixin, ConfigMixin):
         pose_encoding: ``labels``, as published, or ``iuv``; see :func:`pocold.densepose.maps.encode_pose`.
         hint_skip: with a surface hint: also a linear path from latents and hint to the output, whose weights depend on
             the time step. What is only to be copied, colours above all, need not go through the normalisations.
+        hint_completed: with a surface hint: what the source does not show is completed on the body in it, and its last
+            channel is how certain that is; otherwise holes are filled in the picture, and that channel is what is seen.
     """
 
     # Configurations written before these existed lack them, and mean the defaults.
-    later_config_keys = frozenset({"surface_hint", "pose_encoding", "hint_skip"})
+    later_config_keys = frozenset({"surface_hint", "pose_encoding", "hint_skip", "hint_completed"})
     _supports_gradient_checkpointing = True
 
     @register_to_config
@@ -83,6 +85,7 @@ class UNet(ModelMixin, ConfigMixin):
         surface_hint: bool = False,
         pose_encoding: str = "labels",
         hint_skip: bool = False,
+        hint_completed: bool = False,
     ) -> None:
         super().__init__()
         if pose_encoding not in POSE_CHANNELS:
@@ -142,6 +145,8 @@ class UNet(ModelMixin, ConfigMixin):
 
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, widths[0], eps=norm_eps)
         self.conv_out = nn.Conv2d(widths[0], latent_channels, 3, padding=1)
+        if hint_completed and not surface_hint:
+            raise ValueError("hint_completed says how the surface hint is made: it needs surface_hint=True")
         if hint_skip:
             if not surface_hint:
                 raise ValueError("hint_skip is a path for the surface hint: it needs surface_hint=True")

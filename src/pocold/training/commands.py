@@ -117,6 +117,7 @@ def latents(
     splits: tuple[Literal["train", "test"], ...] = ("train",),
     mirrored: bool = True,
     hint: bool = False,
+    hint_completed: bool = False,
     uv: bool = False,
     batch_size: int = 16,
     on_error: Literal["raise", "skip"] = "raise",
@@ -137,6 +138,7 @@ def latents(
         splits: Which splits to encode.
         mirrored: Encode mirrored pictures too, for training with data.flip.
         hint: Encode for every pair the source warped into the target's pose, for models with surface_hint.
+        hint_completed: Complete these on the body, for models with hint_completed.
         uv: Keep U and V, for models with pose_encoding iuv.
         batch_size: Pictures encoded at once.
         on_error: Stop at a missing or broken file, or leave its pairs out and list it.
@@ -151,7 +153,9 @@ def latents(
     from pocold.people.body.camera import parse_size
     from pocold.training.latents import cache_latents
 
-    transform = PairedTransform(None if size is None else parse_size(size), frame, surface_hint=hint, uv=uv)
+    transform = PairedTransform(
+        None if size is None else parse_size(size), frame, surface_hint=hint, hint_completed=hint_completed, uv=uv
+    )
     patterns = [Maps(pattern, channels) for pattern in maps] or None
     data: dict[str, Any] = {
         split: open_data(folder, split, layout, transform, on_error, patterns, pictures, lmdb_key) for split in splits

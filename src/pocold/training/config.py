@@ -95,7 +95,7 @@ class ModelConfig:
         vae: Folder of the frozen autoencoder, such as sd-vae-ft-mse, or of a pipeline's vae; "untrained-toy" is one
             that has learned nothing, to try a run without any file.
         init: Pipeline folder whose UNet and appearance encoder to start from; its shape then counts, except that
-            hint_skip adds its path to a UNet that has none.
+            hint_skip adds its path to a UNet that has none, and hint_completed changes what it is shown.
         block_out_channels: Width of each level of the UNet.
         appearance_channels: Width of each level of the appearance encoder.
         layers_per_block: Residual blocks per level on the way down; one more on the way up.
@@ -104,6 +104,7 @@ class ModelConfig:
         norm_num_groups: Groups of every GroupNorm.
         surface_hint: Also show the UNet the source warped into the pose through U,V; not in the paper.
         hint_skip: Give the hint a linear path to the output, besides the one through the network.
+        hint_completed: Complete the hint on the body where the source shows nothing.
         pose_encoding: labels is the published one; iuv adds U and V.
     """
 
@@ -117,6 +118,7 @@ class ModelConfig:
     norm_num_groups: int = 32
     surface_hint: bool = False
     hint_skip: bool = False
+    hint_completed: bool = False
     pose_encoding: Literal["labels", "iuv"] = "labels"
 
 

@@ -52,7 +52,7 @@ def cache_latents(
     for split, data in splits.items():
         about: dict[str, Any] = {
             "autoencoder": weights_hash(vae), "size": None, "frame": transform.mode, "mirrored": mirrored,
-            "names": [], "skipped": {},
+            "hint_completed": transform.hint_completed, "names": [], "skipped": {},
         }  # fmt: skip
         with LatentWriter(out / split, about) as writer:
             encoder = _Encoder(vae, writer, batch_size)

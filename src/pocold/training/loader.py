@@ -24,33 +24,38 @@ from pocold.training.config import DataConfig
 Data = PairDataset | ShardPairs | SyntheticPeople | LatentPairs
 
 
-def open_training_data(config: DataConfig, seed: int, *, hint: bool = False, uv: bool = False) -> Data:
+def open_training_data(
+    config: DataConfig, seed: int, *, hint: bool = False, completed: bool = False, uv: bool = False
+) -> Data:
     """The pairs to train on.
 
     Args:
         config: what and where.
         seed: of order and flips.
         hint, uv: what the model needs of each sample besides pictures and labels.
+        completed: whether the hint is completed on the body.
 
     Raises:
         ValueError: if there are none, or as the data set itself.
     """
     if config.latents is not None and config.layout != "synthetic":
-        return _latents(config, seed, hint, uv)
-    return _open(config, config.split, _transform(config, config.flip, seed, hint, uv), training=True)
+        return _latents(config, seed, hint, completed, uv)
+    return _open(config, config.split, _transform(config, config.flip, seed, hint, completed, uv), training=True)
 
 
-def open_validation_data(config: DataConfig, *, hint: bool = False, uv: bool = False) -> Data:
+def open_validation_data(config: DataConfig, *, hint: bool = False, completed: bool = False, uv: bool = False) -> Data:
     """The pairs to watch a run on, as they are; those of training, with a word, where there is no such split."""
-    transform = _transform(config, 0.0, 0, hint, uv)
+    transform = _transform(config, 0.0, 0, hint, completed, uv)
     try:
         return _open(config, config.validation_split, transform, training=False)
     except MissingSplitError as error:
         raise ValueError(f"{error}; for validation set data.validation_split, or validation.every to 0") from None
 
 
-def _transform(config: DataConfig, flip: float, seed: int, hint: bool, uv: bool) -> PairedTransform:
-    return PairedTransform(config.size, config.frame, flip, seed, surface_hint=hint, uv=uv)
+def _transform(config: DataConfig, flip: float, seed: int, hint: bool, completed: bool, uv: bool) -> PairedTransform:
+    return PairedTransform(
+        config.size, config.frame, flip, seed, surface_hint=hint, hint_completed=hint and completed, uv=uv
+    )
 
 
 def _open(config: DataConfig, split: str, transform: PairedTransform, *, training: bool) -> Data:
@@ -59,7 +64,14 @@ def _open(config: DataConfig, split: str, transform: PairedTransform, *, trainin
         people = SyntheticConfig(
             config.synthetic_seed, size=config.size or (256, 176), per_identity=config.per_identity
         )
-        return SyntheticPeople(people, split, training, surface_hint=transform.surface_hint, uv=transform.uv)
+        return SyntheticPeople(
+            people,
+            split,
+            training,
+            surface_hint=transform.surface_hint,
+            hint_completed=transform.hint_completed,
+            uv=transform.uv,
+        )
     if not config.path:
         raise ValueError("data.path: expected the folder of a data set (or data.layout synthetic)")
     data = open_data(
@@ -71,7 +83,7 @@ def _open(config: DataConfig, split: str, transform: PairedTransform, *, trainin
     return data
 
 
-def _latents(config: DataConfig, seed: int, hint: bool, uv: bool) -> LatentPairs:
+def _latents(config: DataConfig, seed: int, hint: bool, completed: bool, uv: bool) -> LatentPairs:
     assert config.latents is not None
     data = LatentPairs(config.latents, config.split, config.flip, seed)
     if config.size not in (None, data.size):
@@ -80,6 +92,12 @@ def _latents(config: DataConfig, seed: int, hint: bool, uv: bool) -> LatentPairs
     for wanted, key, flag in ((hint, "hint", "--hint"), (uv, "target_uv", "--uv")):
         if wanted and key not in held:
             raise ValueError(f"{data.root} holds no {key}, which this model needs; cache the latents with {flag}")
+    if hint and completed != data.hint_completed:
+        kinds = {False: "hints that are warped alone", True: "hints that are completed on the body"}
+        raise ValueError(
+            f"{data.root} holds {kinds[data.hint_completed]}, but this model takes {kinds[completed]}; cache the "
+            f"latents with --hint {'--hint-completed' if completed else '--no-hint-completed'}"
+        )
     return data
 
 

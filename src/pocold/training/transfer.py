@@ -91,6 +91,9 @@ def build_networks(config: TrainConfig) -> tuple[Autoencoder, UNet, AppearanceEn
         encoder = load_component(AppearanceEncoder, Path(settings.init) / "appearance_encoder", torch.float32)
         if settings.hint_skip and not unet.config.hint_skip:
             unet = _with_hint_skip(unet)
+        if settings.hint_completed and not unet.config.surface_hint:
+            raise ValueError("model.hint_completed: the UNet of model.init takes no surface hint")
+        unet.register_to_config(hint_completed=settings.hint_completed or unet.config.hint_completed)
     else:
         unet, encoder = _new_networks(settings, vae.config.latent_channels, config)
     scheduler = make_scheduler("ddim", {**PUBLISHED_NOISE, "prediction_type": config.loss.prediction_type})
@@ -112,6 +115,7 @@ def _new_networks(settings: ModelConfig, channels: int, config: TrainConfig) -> 
             sample_size=None,  # known later; what is not named here diffusers takes for a default, whatever comes later
             surface_hint=settings.surface_hint,
             hint_skip=settings.hint_skip,
+            hint_completed=settings.hint_completed,
             pose_encoding=settings.pose_encoding,
         )
         encoder = AppearanceEncoder(
@@ -189,7 +193,12 @@ def train(config: TrainConfig) -> Path:
 
 
 def _needs(unet: UNet) -> dict[str, bool]:
-    return {"hint": bool(unet.config.surface_hint), "uv": unet.config.pose_encoding == "iuv"}
+    config = unet.config
+    return {
+        "hint": bool(config.surface_hint),
+        "completed": bool(config.hint_completed),
+        "uv": config.pose_encoding == "iuv",
+    }
 
 
 def check_latents(data: Data, vae: Autoencoder) -> None:

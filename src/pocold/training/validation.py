@@ -75,15 +75,15 @@ class Validation:
         config: of the run.
         accelerator: its processes.
         folder: of the run; sheets are written to ``previews`` in it.
-        hint, uv: what the model needs of each sample.
+        **needs: what the model needs of each sample; see :func:`pocold.training.loader.open_validation_data`.
 
     Raises:
         ValueError: if there is no validation data, or the best metric cannot be computed.
     """
 
-    def __init__(self, config: TrainConfig, accelerator: Any, folder: Path, *, hint: bool, uv: bool) -> None:
+    def __init__(self, config: TrainConfig, accelerator: Any, folder: Path, **needs: bool) -> None:
         self.config, self.accelerator, self.folder = config, accelerator, folder / "previews"
-        self.samples = first_samples(open_validation_data(config.data, hint=hint, uv=uv), config.validation.pairs)
+        self.samples = first_samples(open_validation_data(config.data, **needs), config.validation.pairs)
         self.distance = find_distance(config.validation, accelerator.device)
 
     @torch.no_grad()
