@@ -487,6 +487,16 @@ class PoseTransferPipeline(DiffusionPipeline):
         """(height, width) of the pictures that the model was trained for; None if its files do not say."""
         return self._default_size(self.refiner is not None)
 
+    def latent_size(self, height: int, width: int) -> tuple[int, int]:
+        """(h, w) of the latents of a picture of this size, as a refiner of the pipeline enlarges it.
+
+        Raises:
+            ValueError: for a size that cannot be drawn.
+        """
+        factor = self._enlarges * autoencoder.downsampling_factor(self.vae)
+        height, width = inputs.picture_size(height, width, (height, width), factor)
+        return height // factor, width // factor
+
     @property
     def _enlarges(self) -> int:
         return 1 if self.refiner is None else int(self.refiner.config.enlarges)

@@ -1,7 +1,7 @@
 """The bodies of ``pocold transfer``, ``encode``, ``edit``, ``mix`` and ``show``. Heavy imports stay inside."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
@@ -136,6 +136,60 @@ def mix(
     from pocold.apps.mix import run_mix
 
     run_mix(people, output, pose, parts, weight, grid, source_pose, like, frame, how)
+
+
+def animate(
+    person: Positional[tuple[Path, ...]],
+    how: OmitArgPrefixes[DrawOptions],
+    output: Output = None,
+    turn: bool = False,
+    walk: bool = False,
+    between: tuple[str, ...] = (),
+    poses: Path | None = None,
+    pose: str = "relaxed",
+    view: str = "quarter",
+    fps: float = 12.0,
+    frames: int | None = None,
+    seconds: float | None = None,
+    loop: bool = True,
+    with_map: bool = False,
+    noise: Literal["shared", "surface", "fresh"] = "shared",
+    source_pose: tuple[Path, ...] = (),
+    like: str = "source",
+    frame: FrameName = "pad",
+) -> None:
+    """Draw a person who moves: turns, walks, goes from pose to pose, or follows maps, keypoints or a video.
+
+    The person is encoded once, and all frames begin with the same noise. Every frame takes as long as a picture of
+    pocold transfer.
+
+    Args:
+        person: A photograph, or several of one person, or an appearance code (.safetensors).
+        output: File to write: .mp4 (H.264), .webm (VP9), .gif or .webp, or a folder for frames as PNG. An existing one
+            is replaced if this command wrote it. Videos need pip install 'pocold[video]'.
+        turn: One full turn on the spot, in the pose of --pose; 3 seconds if not told otherwise.
+        walk: A walk on the spot, seen from --view; two steps take 1.2 seconds, and are drawn once.
+        between: Named poses to go through, such as stand:front wave:30 hips:back; a second from each to the next.
+        poses: A folder of DensePose maps or keypoint files, one for each frame, or a video of somebody.
+        pose: Named pose of --turn; its view is where the turn begins.
+        view: View of --walk: degrees, or front, quarter, side, back, ...
+        fps: Frames per second.
+        frames: Number of frames.
+        seconds: Instead, how long it takes.
+        loop: Let --between end where it began, so that it can be played again and again.
+        with_map: Show the maps beside the pictures.
+        noise: Where each frame begins: shared is one noise for all, surface one that moves with the body, fresh another
+            one for each frame (which flickers).
+        source_pose: DensePose map of each photograph; STEM.iuv.png beside it if not given.
+        like: Whose build and place the body has, see pocold transfer.
+        frame: How photographs and maps of another size are brought to the model's, see pocold transfer.
+    """
+    from pocold.apps.animate.command import run_animate
+    from pocold.apps.animate.motions import Length
+
+    motion = {"turn": turn, "walk": walk, "between": between, "poses": poses, "pose": pose, "view": view}
+    length = Length(fps, frames, seconds)
+    run_animate(person, output, motion, length, loop, with_map, noise, source_pose, like, frame, how)
 
 
 def show(picture: Positional[Path], json: bool = False) -> None:

@@ -20,11 +20,12 @@ Progress = Callable[[float], None]  # pictures done so far
 
 
 class Task(NamedTuple):
-    """One picture: of whom, in which pose, from which noise."""
+    """One picture: of whom, in which pose, from which noise: latents ``(1, C, h, w)``, or drawn from the seed."""
 
     code: AppearanceCode
     pose: DensePose
     seed: int
+    noise: torch.Tensor | None = None
 
 
 def draw_all(
@@ -61,6 +62,7 @@ def draw_all(
             if progress is not None:
                 progress(start + count * (step + 1) / evaluations)
 
+        noise = [task.noise for task in batch if task.noise is not None]
         yield from pipeline(
             AppearanceCode.stack([task.code for task in batch]),
             [task.pose for task in batch],
@@ -70,6 +72,7 @@ def draw_all(
             **options.arguments(),
             batch_size=len(batch),
             generator=[torch.Generator().manual_seed(task.seed) for task in batch],
+            latents=torch.cat(noise) if noise else None,
             callback_on_step_end=on_step,
             **editing,
         ).images

@@ -6,7 +6,9 @@ import numpy as np
 
 from pocold.densepose.maps import DensePose
 from pocold.people.body.body import AVERAGE, BodyShape
-from pocold.people.body.posing import draw_densepose, pose_body
+from pocold.people.body.camera import Camera
+from pocold.people.body.posing import PosedBody, draw_densepose, pose_body
+from pocold.people.body.skeleton import Pose
 from pocold.people.poses import POSES, NamedPose
 
 _WEIGHTS = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
@@ -89,6 +91,12 @@ def fit_pose(named: NamedPose, reference: DensePose) -> DensePose:
     Raises:
         ValueError: if the reference shows no head.
     """
+    body, camera, _ = _fit(named, reference)
+    return body.densepose(camera)
+
+
+def _fit(named: NamedPose, reference: DensePose) -> tuple[PosedBody, Camera, BodyShape]:
+    """The posed body, its camera and its build."""
     if not reference.visible_parts & {23, 24}:
         raise ValueError("the map to fit to shows no head (labels 23, 24): height and place cannot be read off it")
     seen = _measure(reference.labels)
@@ -113,4 +121,38 @@ def fit_pose(named: NamedPose, reference: DensePose) -> DensePose:
         down = height / 2 + (drawn.head_top - height / 2) * scale - seen.head_top
     target = camera.target
     moved = (target[0] + across * metres, target[1], target[2] - down * metres)
-    return body.densepose(replace(camera, target=moved))
+    return body, replace(camera, target=moved), shape
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where a person moves: one build, one lens and one place for all poses, so that nothing jumps between them.
+
+    Attributes:
+        shape: the person's build.
+        camera: that of the standing person, seen from the front.
+    """
+
+    shape: BodyShape
+    camera: Camera
+
+    @classmethod
+    def of(cls, reference: DensePose | None, size: tuple[int, int]) -> "Stage":
+        """The stage of the person of a map; None takes the average body, and ``size``.
+
+        Raises:
+            ValueError: if the map shows no head.
+        """
+        standing = NamedPose("stand", POSES["stand"])
+        if reference is None:
+            return cls(AVERAGE, pose_body(standing.pose, size=size).camera)
+        _, camera, shape = _fit(standing, reference)
+        return cls(shape, camera)
+
+    def draw(self, pose: Pose, view: float) -> DensePose:
+        """The map of a pose: turned about the body's axis, the lowest point on the floor."""
+        body = pose_body(pose, view, "full", self.camera.size, self.shape)
+        own = self.camera
+        across, away, up = own.target
+        target = (across, away, up - own.floor + body.camera.floor)
+        return body.densepose(replace(own, view=view, floor=body.camera.floor, target=target))

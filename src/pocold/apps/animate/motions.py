@@ -1,0 +1,165 @@
+"""Motions: the maps that follow each other, of bodies that move before a still camera, or of files."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pocold.densepose.maps import DensePose
+from pocold.imaging.animations import read_frames
+from pocold.models.densepose_estimator import DensePoseEstimator, estimate_densepose
+from pocold.people.body.fitting import Stage
+from pocold.people.body.keypoint_maps import load_any_pose
+from pocold.people.body.skeleton import Pose
+from pocold.people.poses import NamedPose, interpolate, parse_pose, turntable, walk_cycle
+
+TURN_SECONDS, STRIDE_SECONDS, LEG_SECONDS = 3.0, 1.2, 1.0  # of a turn, of two steps, from one pose to the next
+_VIDEOS = frozenset({".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".gif", ".webp"})
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """Maps that follow each other.
+
+    Attributes:
+        maps: each is drawn once.
+        repeats: how often they are shown one after the other.
+        about: what it is, for metadata.
+    """
+
+    maps: Sequence[DensePose]
+    repeats: int
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a motion is.
+
+    Attributes:
+        fps: frames per second.
+        frames: of the whole motion; None takes ``seconds``.
+        seconds: likewise; None takes what the motion takes by itself.
+    """
+
+    fps: float = 12.0
+    frames: int | None = None
+    seconds: float | None = None
+
+    def check(self) -> None:
+        """Raise a ValueError for numbers that cannot be meant."""
+        if not 0 < self.fps <= 120:
+            raise ValueError(f"--fps: expected frames per second above 0 and at most 120, got {self.fps:g}")
+        if self.frames is not None and self.seconds is not None:
+            raise ValueError("--frames and --seconds both say how long the animation is; leave one out")
+        if self.frames is not None and self.frames < 2:
+            raise ValueError(f"--frames: expected at least 2, got {self.frames}")
+        if self.seconds is not None and not 0 < self.seconds <= 3600:
+            raise ValueError(f"--seconds: expected a number above 0 and at most 3600, got {self.seconds:g}")
+
+    def count(self, usual: float) -> int:
+        """Frames of a motion that by itself takes ``usual`` seconds."""
+        if self.frames is not None:
+            return self.frames
+        return max(2, round(self.fps * (usual if self.seconds is None else self.seconds)))
+
+
+def turn(stage: Stage, pose: str, length: Length) -> Motion:
+    """One full turn on the spot, in a named pose, from its view on."""
+    named = parse_pose(pose)
+    views = turntable(length.count(TURN_SECONDS))
+    maps = [stage.draw(named.pose, _angle(named.view + view)) for view in views]
+    return Motion(maps, 1, {"motion": "turn", "pose": pose})
+
+
+def walk(stage: Stage, view: str, length: Length) -> Motion:
+    """Strides on the spot, seen from a view; each takes 1.2 seconds, and is drawn once."""
+    angle = parse_pose(f"walk:{view}").view
+    if length.frames is not None:
+        frames, repeats = length.frames, 1
+    else:
+        frames = max(2, round(STRIDE_SECONDS * length.fps))
+        repeats = max(1, round((length.seconds or STRIDE_SECONDS) / STRIDE_SECONDS))
+    maps = [stage.draw(pose, angle) for pose in walk_cycle(frames)]
+    return Motion(maps, repeats, {"motion": "walk", "view": view})
+
+
+def between(stage: Stage, poses: Sequence[str], length: Length, loop: bool) -> Motion:
+    """From named pose to named pose, slow at each of them; looping, back to the first.
+
+    Raises:
+        ValueError: for fewer than two poses, or fewer frames than poses.
+    """
+    if len(poses) < 2:
+        raise ValueError(f"--between: expected at least two poses, such as stand:front wave:30, got {' '.join(poses)}")
+    stops = [parse_pose(pose) for pose in poses]
+    ways = list(zip(stops, stops[1:] + stops[:1], strict=True))[: None if loop else -1]
+    count = length.count(LEG_SECONDS * len(ways))
+    if count <= len(ways):
+        raise ValueError(f"--between: {len(poses)} poses need more than {len(ways)} frames, got {count}")
+    maps = []
+    for i in range(count):
+        place = len(ways) * i / (count if loop else count - 1)
+        way = min(int(place), len(ways) - 1)
+        maps.append(stage.draw(*_between(*ways[way], _eased(place - way))))
+    return Motion(maps, 1, {"motion": "between", "poses": list(poses), "loop": loop})
+
+
+def _between(start: NamedPose, end: NamedPose, t: float) -> tuple[Pose, float]:
+    turned = _angle(end.view - start.view)
+    return interpolate(start.pose, end.pose, t), _angle(start.view + t * turned)
+
+
+def _eased(t: float) -> float:
+    """Slow, quick, slow: a body does not start at full speed."""
+    return t * t * (3 - 2 * t)
+
+
+def _angle(degrees: float) -> float:
+    return (degrees + 180) % 360 - 180
+
+
+def from_files(
+    path: Path, length: Length, estimator: Callable[[], DensePoseEstimator], tell: Callable[[str], None]
+) -> Motion:
+    """The poses of a folder of maps or keypoints, ordered by the numbers in their names; or of a video of a person.
+
+    Args:
+        path: the folder or video.
+        length: of a video; a folder gives one frame per file.
+        estimator: opens what finds the maps of a video's pictures.
+        tell: is told what was left out.
+
+    Raises:
+        ValueError: if there are none, or one of them cannot be read.
+    """
+    if path.is_dir():
+        if length.frames is not None or length.seconds is not None:
+            raise ValueError(f"--poses {path}: a folder has one frame per file; leave out --frames and --seconds")
+        files = sorted((file for file in path.iterdir() if file.is_file() and file.name[0] != "."), key=_natural)
+        if not files:
+            raise ValueError(f"--poses {path}: expected DensePose maps or keypoints in this folder, it is empty")
+        return Motion([load_any_pose(file) for file in files], 1, {"motion": "files", "poses": path.name})
+    if path.suffix.lower() not in _VIDEOS:
+        raise ValueError(f"--poses: expected a folder of maps or keypoints, or a video, got {path}")
+    if not path.is_file():
+        raise ValueError(f"no such video: {path}")
+    limit = length.frames if length.seconds is None else length.count(0)
+    network, maps, lost = None, [], 0
+    for picture in read_frames(path, length.fps, limit):
+        network = network or estimator()
+        try:
+            maps.append(estimate_densepose(picture, network, path.name))
+        except ValueError:  # nobody is found
+            lost += 1
+    if not maps:
+        raise ValueError(f"--poses {path}: no person was found in any of its {lost} pictures")
+    if lost:
+        tell(f"{path}: nobody was found in {lost} of {lost + len(maps)} pictures; they are left out")
+    return Motion(maps, 1, {"motion": "video", "poses": path.name})
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Numbers by value: frame-10 comes after frame-9."""
+    return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", path.name)]
