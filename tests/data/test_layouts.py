@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 from trees import CATEGORIES, FILES, TREES, flat, png, raw, vui, write, write_list
 
@@ -234,6 +235,17 @@ def test_two_files_of_one_name(tmp_path, people):
     write(tmp_path / "person0" / "0.png", people[0][0].photo)
     with pytest.raises(ValueError, match="same name but for the ending"):
         FolderPairs(tmp_path)
+
+
+@pytest.mark.parametrize("tree", ["synth_folder", "deepfashion_flat", "deepfashion_txt", "market"], indirect=True)
+def test_two_files_of_one_name_in_every_layout(tree):
+    """``X.jpg`` and ``X.png``: neither is taken silently."""
+    photo = tree.open("train").pictures[tree.open("train").pairs[0][0]].photo
+    other = ".png" if photo.suffix == ".jpg" else ".jpg"
+    with Image.open(photo) as picture:
+        picture.convert("L").save(photo.with_suffix(other))
+    with pytest.raises(ValueError, match=rf"{photo.stem}.* have the same name but for the ending; rename or remove"):
+        tree.open("train")
 
 
 def test_a_map_is_no_picture(tmp_path, people):

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 from pocold.data.opening import open_data
+from pocold.densepose.maps import DensePose
 from pocold.diffusion.settings import DrawSettings
 from pocold.evaluation import metrics
-from pocold.evaluation.baselines import CopySource, ModelPainter, RoundTrip
+from pocold.evaluation.baselines import CopySource, ModelPainter, RoundTrip, WarpSource
 from pocold.evaluation.drawing import check_names, picture_name
 from pocold.evaluation.evaluate import EvaluationConfig, evaluate
 from pocold.evaluation.measuring import WeightFiles
@@ -209,6 +210,21 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(run, toy, tmp_path):
     assert values(again) == values(straight)
 
 
+def test_pictures_of_maps_that_changed_since_are_not_reported(people, offline, tmp_path):
+    folder = shutil.copytree(people, tmp_path / "data")
+    config = EvaluationConfig(weights=offline, device="cpu", limit=2, without=("fid", "fd_stlpips"))
+
+    def run():
+        return evaluate(WarpSource(), open_data(folder, "test"), tmp_path / "out", config, name="it")
+
+    first = run()["data"]["checksum"]
+    source = open_data(folder, "test").pairs[0][0]
+    DensePose.read(folder / "iuv" / f"{source}.png").hflip().write(folder / "iuv" / f"{source}.png")
+    expected = rf"holds pictures of another run \(data: '{first}' there, '[0-9a-f]{{16}}' now"
+    with pytest.raises(ValueError, match=expected):
+        run()
+
+
 def test_runs_are_not_mixed(run, toy, tmp_path):
     run(ModelPainter(toy, DrawSettings(steps=2)), limit=2)
     with pytest.raises(ValueError, match=r"holds pictures of another run \(seed: 0 there, 1 now\)"):
@@ -337,7 +353,7 @@ def test_reports_that_differ_in_more_than_the_model_warn(run, weights):
 
 def test_a_file_that_is_no_report_is_refused(tmp_path):
     (tmp_path / "x.json").write_text(json.dumps({"format": "else"}))
-    with pytest.raises(ValueError, match=r"x\.json is no report of pocold evaluate"):
+    with pytest.raises(ValueError, match=r"x\.json is no report of this version of pocold evaluate"):
         read_report(tmp_path / "x.json")
     with pytest.raises(ValueError, match="no such file"):
         read_report(tmp_path)

@@ -1,8 +1,10 @@
 """Which pairs are looked at: none twice, none lost, the same from folders and shards."""
 
 import shutil
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pocold.data.opening import open_data, open_splits
 from pocold.data.packing import write_shards
@@ -28,7 +30,7 @@ def test_folders_and_shards_give_the_same_selection(people, shards):
     ours, packed = Selection(open_data(people, "test")), Selection(open_data(shards, "test"))
     assert ours.pairs == packed.pairs
     assert len(ours.pairs) == ours.listed == packed.listed == 12
-    assert ours.checksum() == packed.checksum()
+    assert ours.checksum == packed.checksum
     sources = [source for source, _ in ours.pairs]
     assert sources == sorted(sources)  # of one source next to each other
     a, b = ours.views(ours.pairs[5]), packed.views(ours.pairs[5])
@@ -63,3 +65,16 @@ def test_broken_pictures_stop_the_run_or_are_listed(people, tmp_path):
     (folder / "img" / f"{target}.jpg").unlink()
     gone = Selection(open_data(folder, "test", on_error="skip"))
     assert (len(gone.pairs), gone.listed) == (8, 12)
+
+
+def test_real_pictures_are_told_apart_by_their_bytes(people, shards, tmp_path):
+    whole = RealPictures(people)
+    assert whole.listed == 36  # its maps and garment maps are no pictures
+    assert whole.checksum() == RealPictures(people / "img").checksum()
+    assert RealPictures(open_data(people, "train")).checksum() == RealPictures(open_data(shards, "train")).checksum()
+    for photo in (people / "img").iterdir():
+        with Image.open(photo) as picture:
+            picture.resize((24, 32)).save(tmp_path / photo.name, quality=30)
+    other = RealPictures(tmp_path)
+    assert [Path(name).name for name in other.names] == [Path(name).name for name in whole.names]
+    assert other.checksum() != whole.checksum()

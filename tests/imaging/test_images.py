@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 
 from pocold.imaging.images import (
     MAX_PIXELS,
@@ -121,6 +121,61 @@ def test_cmyk_becomes_rgb(tmp_path):
     red, green, blue = load_image(tmp_path / "a.jpg").getpixel((4, 4))
     assert red > 250
     assert max(green, blue) < 5
+
+
+XYZ_OF_P3 = np.array([[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]])
+XYZ_OF_SRGB = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
+
+
+def display_p3() -> bytes:
+    """The profile of Display P3, made of that of sRGB: other primaries, the same curve."""
+    content = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    content = content.replace("sRGB".encode("utf-16-be"), "a P3".encode("utf-16-be"))
+    for tag, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), XYZ_OF_P3.T, strict=True):
+        offset = struct.unpack(">I", content[(place := content.find(tag, 128)) + 4 : place + 8])[0]
+        content[offset + 8 : offset + 20] = struct.pack(">3i", *(round(value * 65536) for value in column))
+    return bytes(content)
+
+
+def srgb_of_p3(colour) -> np.ndarray:
+    values = np.array(colour) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    linear = (np.linalg.inv(XYZ_OF_SRGB) @ XYZ_OF_P3 @ linear).clip(0, 1)
+    return 255 * np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".webp"])
+def test_colours_of_a_profile_become_those_of_srgb(tmp_path, ending):
+    path = tmp_path / f"a{ending}"
+    colour = (200, 90, 60)
+    options = {"lossless": True} if ending == ".webp" else {"quality": 100, "subsampling": 0}
+    Image.new("RGB", (16, 16), colour).save(path, icc_profile=display_p3(), **options)
+    loaded = load_image(path)
+    assert np.abs(srgb_of_p3(colour) - colour).max() > 10
+    np.testing.assert_allclose(np.asarray(loaded)[8, 8], srgb_of_p3(colour), atol=2.5)
+    assert "icc_profile" not in loaded.info  # what is saved of it is sRGB
+
+
+def test_a_profile_and_transparency(tmp_path):
+    picture = Image.new("RGBA", (16, 16), (200, 90, 60, 255))
+    picture.putpixel((0, 0), (200, 90, 60, 0))
+    picture.save(tmp_path / "a.png", icc_profile=display_p3())
+    values = np.asarray(load_image(tmp_path / "a.png"))
+    assert tuple(values[0, 0]) == (255, 255, 255)
+    np.testing.assert_allclose(values[8, 8], srgb_of_p3((200, 90, 60)), atol=2)
+
+
+def test_a_profile_of_srgb_changes_no_bit(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(values).save(tmp_path / "a.png", icc_profile=profile)
+    np.testing.assert_array_equal(np.asarray(load_image(tmp_path / "a.png")), values)
+
+
+def test_a_broken_profile_is_told(tmp_path):
+    Image.new("RGB", (16, 16), (200, 90, 60)).save(tmp_path / "a.png", icc_profile=b"no profile")
+    with pytest.warns(UserWarning, match=r"colour profile cannot be used .*; its colours are taken as sRGB"):
+        assert load_image(tmp_path / "a.png").getpixel((0, 0)) == (200, 90, 60)
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0, 0), (65535, 255), (257 * 100 - 128, 100), (257 * 100 + 128, 100)])

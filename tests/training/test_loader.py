@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from pocold.data.latents import LatentPairs
 from pocold.data.opening import open_splits
 from pocold.data.packing import write_shards
 from pocold.data.pairs import PairedTransform
+from pocold.densepose.maps import DensePose
 from pocold.models.presets import build_models
 from pocold.training.inputs import Inputs
 from pocold.training.latents import cache_latents
@@ -174,3 +176,17 @@ def test_a_run_can_be_watched_on_its_own_training_pairs(config, shards, cache):
 def test_a_data_set_is_needed(config):
     with pytest.raises(ValueError, match=r"data.path: expected the folder of a data set"):
         open_training_data(changed(config, data={"path": ""}).data, seed=0)
+
+
+def test_cached_latents_of_other_pictures_are_refused(config, people, tmp_path):
+    folder = shutil.copytree(people, tmp_path / "people")
+    cache_latents(open_splits(folder), build_models("toy")["vae"], tmp_path / "latents", PairedTransform())
+    settings = changed(config, data={"path": str(folder), "latents": str(tmp_path / "latents")}).data
+    open_training_data(settings, seed=0)
+    with pytest.raises(ValueError, match=r"or of others framed .*frame: 'pad' there, 'stretch' now"):
+        open_training_data(replace(settings, frame="stretch"), seed=0)
+    path = next((folder / "iuv").glob("*.png"))
+    DensePose.read(path).hflip().write(path)
+    with pytest.raises(ValueError, match=r"holds latents of other pictures than .*\(pictures, maps and pairs: "):
+        open_training_data(settings, seed=0)
+    open_training_data(replace(settings, path=""), seed=0)  # nothing to compare with

@@ -120,7 +120,9 @@ def test_pairs_are_drawn_by_a_pipeline_and_go_on_where_they_stopped(refiner_conf
     with pytest.raises(KeyboardInterrupt):
         write_repairs(tmp_path / "again", stopping, 6, about)
     assert not check_repairs(tmp_path / "again", about)
-    with pytest.raises(ValueError, match="pairs made with other settings: steps = 9 instead of 1"):
+    with pytest.raises(
+        ValueError, match=r"pairs made with other settings, or of other pictures \(steps: 1 there, 9 now\)"
+    ):
         write_repairs(tmp_path / "again", batches, 6, about | {"steps": 9})
     taken = []
     write_repairs(tmp_path / "again", lambda done: taken.append(done) or batches(done), 6, about)

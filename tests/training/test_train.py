@@ -5,6 +5,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from pocold.cli import main
 from pocold.diffusion.sampling import SamplingDefaults
 from pocold.diffusion.schedulers import SCHEDULERS, make_scheduler
 from pocold.imaging.metadata import read_png_metadata
+from pocold.models.presets import build_models
 from pocold.training import checkpoints
 from pocold.training.config import SamplingConfig
 from pocold.training.config_files import save_config
@@ -248,6 +250,24 @@ def test_resume_with_other_settings_is_refused(config):
     train(config)
     with pytest.raises(ValueError, match=r"holds a run with other settings: run.seed = 7 instead of 42"):
         train(changed(config, run={"seed": 7}))
+
+
+def test_resume_on_other_pictures_or_with_another_autoencoder_is_refused(config, people, tmp_path):
+    folder = shutil.copytree(people, tmp_path / "people")
+    build_models("toy")["vae"].save_pretrained(tmp_path / "vae")
+    config = changed(config, data={"path": str(folder)}, model={"vae": str(tmp_path / "vae")})
+    train(changed(config, run={"max_steps": 1}))
+    moved = changed(config, data={"path": str(folder.rename(tmp_path / "moved"))})
+    train(moved)  # the same pictures at another place
+    photo = next((tmp_path / "moved" / "img").glob("*.jpg"))
+    content = photo.read_bytes()
+    Image.new("RGB", (48, 64)).save(photo)
+    with pytest.raises(ValueError, match=r"holds a run on other data or weights \(pictures, maps and pairs: '"):
+        train(changed(moved, run={"max_steps": 3}))
+    photo.write_bytes(content)
+    build_models("toy", seed=1)["vae"].save_pretrained(tmp_path / "vae")
+    with pytest.raises(ValueError, match=r"\(autoencoder: '.*choose another run\.output"):
+        train(changed(moved, run={"max_steps": 3}))
 
 
 def test_resume_from_a_broken_checkpoint_names_it(config):

@@ -19,6 +19,7 @@ from pocold.data.pictures import (
     open_lmdb,
     read_pairs_csv,
     require_folder,
+    require_one_file,
     without_ending,
 )
 from pocold.data.skipping import MissingSplitError, OnError, check_split
@@ -120,14 +121,16 @@ class DeepFashionPairs(PairDataset):
         pairs = read(list_file)
         names = list(dict.fromkeys(name for pair in pairs for name in pair))
         place = _place(root, split, pictures)
+        twins: dict[str, Path] = {}
         if (place / "data.mdb").is_file():
             photos: dict[str, Path | LmdbKey] = _in_lmdb(place, names, lmdb_key)
         else:
-            photos = _in_folder(place)
+            photos, twins = _in_folder(place)
         files = {}
         for name in names:
             if name in photos:
                 pose, channels = _pose(root, place, split, name, photos[name], maps or MAPS)
+                require_one_file(name, photos[name], None if twins.get(name) == pose else twins.get(name))
                 files[name] = PictureFiles(name, person_of(name), photos[name], pose, channels)
         super().__init__(pairs, files, f"{list_file} (pictures in {place})", transform, on_error)
 
@@ -188,14 +191,20 @@ def _photos(place: Path) -> Iterable[Path]:
         yield from list_photos(place / name)
 
 
-def _in_folder(place: Path) -> dict[str, Path | LmdbKey]:
+def _in_folder(place: Path) -> tuple[dict[str, Path | LmdbKey], dict[str, Path]]:
+    """Pictures by name, and of each name a second file beside the first."""
     found: dict[str, Path | LmdbKey] = {}
+    twins: dict[str, Path] = {}
     for photo in _photos(place):
         try:
-            found.setdefault(flat_name(photo.relative_to(place).as_posix()), photo)
+            name = flat_name(photo.relative_to(place).as_posix())
         except ValueError:
             continue  # a map beside a picture, or a file that belongs to nobody
-    return found
+        before = found.setdefault(name, photo)
+        # the flat and the raw layout beside each other hold the same pictures: the flat one counts
+        if before != photo and isinstance(before, Path) and before.parent == photo.parent:
+            twins[name] = photo
+    return found, twins
 
 
 def _in_lmdb(place: Path, names: Iterable[str], pattern: str) -> dict[str, Path | LmdbKey]:

@@ -15,6 +15,7 @@ from pocold.data.pictures import (
     list_photos,
     read_pairs_csv,
     require_folder,
+    require_one_file,
     without_ending,
 )
 from pocold.data.skipping import MissingSplitError, OnError, check_split
@@ -82,6 +83,21 @@ class FolderPairs(PairDataset):
         super().__init__(pairs, pictures, str(place), transform, on_error)
 
 
+def photographs_of(root: Path) -> list[Path]:
+    """The photographs in a folder and below, sorted: all pictures that are no maps of others.
+
+    Maps are those of this layout: ``iuv`` and ``garments`` beside ``img``, and the names of maps beside photographs.
+    """
+    if is_parallel(root):
+        return list_photos(root / "img")
+    return _without_maps(list_photos(root), MAPS_BESIDE)
+
+
+def _without_maps(photos: Sequence[Path], maps: Sequence[Maps]) -> list[Path]:
+    endings = {_GARMENTS, *(candidate.pattern.rpartition("}")[2] for candidate in maps)} - PHOTO_ENDINGS - {""}
+    return [photo for photo in photos if not photo.name.endswith(tuple(endings))]
+
+
 def is_parallel(root: Path) -> bool:
     """Whether pictures lie in ``img`` and maps in ``iuv``."""
     return (root / "img").is_dir() and (root / "iuv").is_dir()
@@ -92,6 +108,7 @@ def _parallel_pictures(root: Path, split: str, maps: Sequence[Maps]) -> dict[str
     for photo in list_photos(root / "img"):
         name = photo.relative_to(root / "img").with_suffix("").as_posix()
         pose, channels = find_map(root, maps, folder="img", stem=photo.stem, path=name, name=name, split=split)
+        require_one_file(name, photo, pictures[name].photo if name in pictures else None)
         garments = root / "garments" / f"{name}.png"
         pictures[name] = PictureFiles(
             name, name.rsplit("_", 1)[0], photo, pose, channels, garments if garments.is_file() else None
@@ -101,8 +118,7 @@ def _parallel_pictures(root: Path, split: str, maps: Sequence[Maps]) -> dict[str
 
 def _people_pictures(root: Path, place: Path, split: str, maps: Sequence[Maps]) -> dict[str, PictureFiles]:
     """Pictures in folders of people below ``place``. A map is no picture, also if its own picture is gone."""
-    endings = {_GARMENTS, *(candidate.pattern.rpartition("}")[2] for candidate in maps)} - PHOTO_ENDINGS - {""}
-    photos = [photo for photo in list_photos(place) if not photo.name.endswith(tuple(endings))]
+    photos = _without_maps(list_photos(place), maps)
     found: list[PictureFiles] = []
     for photo in photos:
         inside = photo.relative_to(place)
@@ -121,9 +137,9 @@ def _people_pictures(root: Path, place: Path, split: str, maps: Sequence[Maps]) 
     for picture in found:
         if picture.photo in used:
             continue
-        if picture.name in pictures:
-            same = pictures[picture.name].photo
-            raise ValueError(f"{picture.photo} and {same} have the same name but for the ending; rename one")
+        require_one_file(
+            picture.name, picture.photo, pictures[picture.name].photo if picture.name in pictures else None
+        )
         pictures[picture.name] = picture
     return pictures
 

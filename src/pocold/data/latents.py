@@ -23,7 +23,7 @@ from torch.utils.data import Dataset, default_collate
 from pocold.data.skipping import MissingSplitError, check_split
 from pocold.imaging.files import atomic_folder, read_json
 
-FORMAT = 2  # 1 had hints whose holes were grey
+FORMAT = 3  # 1 had hints whose holes were grey; 2 did not know which pictures it was made of
 INDEX = "latents.json"
 _DTYPES = {"f16": np.float16, "u8": np.uint8, "i32": np.int32}
 PER_PICTURE = ("moments.f16", "labels.u8", "uv.f16")
@@ -82,6 +82,11 @@ class LatentPairs(Dataset[dict[str, Any]]):
     def hint_completed(self) -> bool:
         """Whether the hints are completed on the body; those of older caches are not."""
         return bool(self.index.get("hint_completed", False))
+
+    @property
+    def made_of(self) -> dict[str, str]:
+        """Which pictures the latents are of (:func:`pocold.data.contents.data_checksum`), and how they were framed."""
+        return {"pictures, maps and pairs": str(self.index["contents"]), "frame": str(self.index["frame"])}
 
     @property
     def skipped(self) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pocold.data.pairs import PairedTransform
-from pocold.data.pictures import PairDataset, PictureFiles, read_pairs_csv, require_folder
+from pocold.data.pictures import PairDataset, PictureFiles, read_pairs_csv, require_folder, require_one_file
 from pocold.data.skipping import OnError, check_split
 from pocold.densepose.beside import MAPS_BESIDE, Maps, find_map
 
@@ -65,6 +65,8 @@ class MarketPairs(PairDataset):
             pose, channels = find_map(
                 root, maps or MAPS, folder=place.name, stem=name, path=name, name=name, split=split
             )
+            twins = (photo.with_suffix(ending) for ending in (".jpeg", ".png", ".webp"))
+            require_one_file(name, photo, next((twin for twin in twins if twin.is_file() and twin != pose), None))
             pictures[name] = PictureFiles(name, person_of(name), photo, pose, channels, size=SIZE)
         super().__init__(pairs, pictures, f"{list_file} (pictures in {place})", transform, on_error)
 

@@ -171,6 +171,12 @@ def list_photos(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def require_one_file(name: str, photo: Path | LmdbKey, other: Path | None) -> None:
+    """Raise a ValueError if two files would be one picture: ``X.jpg`` and ``X.png``, of which one would be lost."""
+    if other is not None:
+        raise ValueError(f"{name}: {photo} and {other} have the same name but for the ending; rename or remove one")
+
+
 def without_ending(name: str) -> str:
     """A listed name without the ending of a picture file, if it has one."""
     return name[: name.rfind(".")] if name.lower().endswith(tuple(PHOTO_ENDINGS)) else name

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pocold.data.backdrops import Scenery
+from pocold.data.contents import require_same
 from pocold.data.pairs import Sample
 from pocold.densepose.completion import complete
 from pocold.densepose.correspondence import Photograph, Surface
@@ -132,7 +133,7 @@ def write_repairs(
     begun: dict[str, Any] = {"about": about, "done": 0, "size": [0, 0]}
     if (root / _PARTIAL).is_file():
         begun = read_json(root / _PARTIAL)
-    _check_same(root, begun["about"], about)
+    _require_same(root, begun["about"], about)
     done = int(begun["done"])
     arrays: dict[str, np.memmap] = {}
     size: tuple[int, int] = tuple(begun["size"])
@@ -163,21 +164,13 @@ def check_repairs(root: Path, about: dict[str, Any]) -> bool:
     """
     if not (root / INDEX).is_file():
         return False
-    _check_same(root, read_json(root / INDEX).get("about", {}), about)
+    _require_same(root, read_json(root / INDEX).get("about", {}), about)
     return True
 
 
-def _check_same(root: Path, before: dict[str, Any], about: dict[str, Any]) -> None:
-    different = [
-        f"{key} = {about.get(key)!r} instead of {before.get(key)!r}"
-        for key in sorted({*before, *about})
-        if before.get(key) != about.get(key)
-    ]
-    if different:
-        raise ValueError(
-            f"{root} holds pairs made with other settings: {'; '.join(different)}; choose another pairs.folder, or "
-            "remove this one"
-        )
+def _require_same(root: Path, before: dict[str, Any], about: dict[str, Any]) -> None:
+    what = f"{root} holds pairs made with other settings, or of other pictures"
+    require_same(before, about, what, "choose another pairs.folder, or remove this one")
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import torch
 from PIL import Image
 
+from pocold.data.contents import require_same
 from pocold.data.pairs import View
 from pocold.data.pictures import Pair
 from pocold.devices import peak_memory
@@ -69,14 +70,10 @@ def hold_settings(folder: Path, settings: dict[str, Any]) -> None:
     Raises:
         ValueError: if the folder holds pictures of another run, naming what differs.
     """
-    settings = json.loads(json.dumps(settings))
     path = folder / SETTINGS
     if path.exists():
-        present = read_json(path)
-        if present != settings:
-            different = sorted(k for k in present.keys() | settings.keys() if present.get(k) != settings.get(k))
-            told = ", ".join(f"{key}: {present.get(key)} there, {settings.get(key)} now" for key in different)
-            raise ValueError(f"{folder} holds pictures of another run ({told}); choose another folder, or remove it")
+        what = f"{folder} holds pictures of another run"
+        require_same(read_json(path), settings, what, "choose another folder, or remove it")
         return
     if any(folder.glob("*.png")):
         raise ValueError(f"{folder} holds pictures, but no {SETTINGS}: they are of no known run; choose another folder")

@@ -1,7 +1,6 @@
 """One evaluation from pairs to a report: draw what is missing, measure, write (docs/evaluation.md)."""
 
 import platform
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,7 +160,7 @@ class _Plan:
             "batch size": self.config.batch_size,
             "device": self.device.type,
             "pairs": len(self.selection.pairs),
-            "data": self.selection.checksum(),
+            "data": self.selection.checksum,
         }
 
     def report(
@@ -188,7 +187,7 @@ class _Plan:
                 "repeated": selection.repeated,
                 "evaluated": len(measured.rows),
                 "limit": self.config.limit,
-                "checksum": selection.checksum(),
+                "checksum": selection.checksum,
                 "skipped": skipped,
             },
             "real": _about_real(real, measured),
@@ -235,12 +234,11 @@ def _summaries(names: Sequence[str], measured: Measurements) -> dict[str, dict[s
 def _about_real(real: RealPictures | None, measured: Measurements) -> dict[str, Any] | None:
     if real is None:
         return None
-    checksum = zlib.crc32("\n".join(Path(name).stem for name in real.names).encode())
     return {
         "origin": real.where,
         "listed": real.listed,
         "pictures": measured.real,
-        "checksum": f"{checksum:08x}",
+        "checksum": real.checksum(),
         "skipped": real.skipped,
     }
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pocold.imaging.files import atomic_write, read_json
 
-FORMAT = "pocold-evaluation-1"
+FORMAT = "pocold-evaluation-2"  # the checksums of 1 saw eight pictures, and of real ones the names alone
 HIGHER_IS_BETTER = ("psnr", "ssim", "pose_consistency")
 _VERSIONS = ("pocold", "torch", "diffusers", "numpy", "pillow")
 # Two reports may stand in one table only if these agree; what is told where they do not.
@@ -75,7 +75,7 @@ def read_report(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(path)
     report = read_json(path / "report.json" if path.is_dir() else path)
     if report.get("format") != FORMAT:
-        raise ValueError(f"{path} is no report of pocold evaluate (expected format {FORMAT})")
+        raise ValueError(f"{path} is no report of this version of pocold evaluate ({FORMAT}); evaluate again")
     return report
 
 

@@ -1,20 +1,20 @@
 """Which pairs and which real pictures are looked at, and how they are read. Nothing is left out silently."""
 
-import zlib
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from pocold.data.contents import Contents, bytes_checksum, files_checksum
+from pocold.data.folder import photographs_of
 from pocold.data.pairs import View
-from pocold.data.pictures import Pair, PairDataset, RawPicture, list_photos, require_folder
+from pocold.data.pictures import Pair, PairDataset, RawPicture, require_folder
 from pocold.data.shards import ShardPairs
 from pocold.imaging.images import load_image
 
 _VIEWS_KEPT = 16  # decoded pictures; neighbouring pairs share sources
-_FILES_IN_CHECKSUM = 8
 
 
 def evenly(items: list[Any], limit: int | None) -> list[Any]:
@@ -87,15 +87,17 @@ class Selection:
                 return None
         return views[0], views[1]
 
+    @cached_property
     def checksum(self) -> str:
-        """Of the names of all pairs and the bytes of a few pictures: tells data sets with equal names apart."""
-        value = zlib.crc32("\n".join(f"{source}\t{target}" for source, target in self.pairs).encode())
-        for _, target in evenly(self.pairs, _FILES_IN_CHECKSUM):
+        """Of the pairs and of all their photographs and maps, see :mod:`pocold.data.contents`."""
+        contents = Contents()
+        contents.pairs(self.pairs)
+        for name in dict.fromkeys(name for pair in self.pairs for name in pair):
             try:
-                value = zlib.crc32(self.raw(target).photo, value)
+                contents.picture(self.raw(name))
             except ValueError as error:
-                self.data.handle(target, error)
-        return f"{value:08x}"
+                self.data.handle(name, error)
+        return contents.checksum()
 
 
 class RealPictures:
@@ -103,7 +105,7 @@ class RealPictures:
 
     Args:
         origin: an opened training split, of which every picture that occurs in a pair counts once; or a folder, of
-            which every picture counts.
+            which every picture counts that is no map.
         limit: at most this many, evenly spread.
 
     Attributes:
@@ -116,7 +118,7 @@ class RealPictures:
     def __init__(self, origin: PairDataset | ShardPairs | Path, limit: int | None = None) -> None:
         self.origin = origin
         if isinstance(origin, Path):
-            names = [str(path) for path in list_photos(require_folder(origin))]
+            names = [str(path) for path in photographs_of(require_folder(origin))]
         elif isinstance(origin, PairDataset):
             names = sorted({name for pair in origin.pairs for name in pair})
         else:
@@ -143,22 +145,36 @@ class RealPictures:
         origin = self.origin
         if isinstance(origin, Path):
             yield from (load_image(name, name) for name in self.names)
-        elif isinstance(origin, PairDataset):
+            return
+        for raw in self._raw():
+            try:
+                photo = raw.decode().photo
+            except ValueError as error:
+                origin.handle(raw.name, error)
+                continue
+            yield photo
+
+    def checksum(self) -> str:
+        """Of the bytes of all pictures: equal names do not make them equal."""
+        if isinstance(self.origin, Path):
+            return files_checksum(self.names)
+        return bytes_checksum(raw.photo for raw in self._raw())
+
+    def _raw(self) -> Iterator[RawPicture]:
+        """The files of each picture of a data set."""
+        origin = self.origin
+        assert not isinstance(origin, Path)
+        if isinstance(origin, PairDataset):
             for name in self.names:
                 try:
-                    photo = origin.pictures[name].read().decode().photo
+                    raw = origin.pictures[name].read()
                 except ValueError as error:
                     origin.handle(name, error)
                     continue
-                yield photo
-        else:
-            wanted = set(self.names)
-            for group in origin.people():
-                for name in sorted(group.pictures.keys() & wanted):
-                    wanted.remove(name)
-                    try:
-                        photo = group.pictures[name].decode().photo
-                    except ValueError as error:
-                        origin.handle(name, error)
-                        continue
-                    yield photo
+                yield raw
+            return
+        wanted = set(self.names)
+        for group in origin.people():
+            for name in sorted(group.pictures.keys() & wanted):
+                wanted.remove(name)
+                yield group.pictures[name]

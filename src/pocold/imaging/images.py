@@ -5,12 +5,15 @@ Conversions (documented once, here):
 - grey, palette, CMYK and 1-bit pictures become RGB; 16-bit grey is scaled to 8 bits;
 - transparency is laid over white;
 - the camera's EXIF rotation is applied;
+- colours of an embedded profile (Adobe RGB, Display P3, a printer's CMYK) become those of sRGB, which results are in;
 - a picture of another size than asked for is *framed*: see :class:`Frame`.
 
 Legend: H W picture size, B batch.
 """
 
+import io
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +22,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
 from pocold.imaging.files import MAX_PIXELS, PICTURE_ERRORS
@@ -87,6 +90,7 @@ def _check_pixels(picture: Image.Image, name: str) -> None:
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
     picture = ImageOps.exif_transpose(picture)
+    picture = _to_srgb(picture)
     if picture.mode in ("I", "I;16", "I;16B", "I;16L"):
         values = np.asarray(picture).astype(np.int64)
         picture = Image.fromarray((np.clip(values, 0, 65535) / 257 + 0.5).astype(np.uint8))
@@ -97,6 +101,33 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
         white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
         picture = Image.alpha_composite(white, picture)
     return picture.convert("RGB")
+
+
+def _to_srgb(picture: Image.Image) -> Image.Image:
+    """The picture in the colours of sRGB, which one without a profile has already."""
+    content = picture.info.get("icc_profile")
+    if not content or picture.mode not in ("RGB", "RGBA", "P", "PA", "L", "LA", "CMYK"):
+        return picture
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
+        if "sRGB" in ImageCms.getProfileDescription(profile):
+            return picture  # to the bit
+        alpha = None
+        if picture.mode in ("RGBA", "LA", "PA", "P"):
+            picture = picture.convert("RGBA")
+            alpha = picture.getchannel("A")
+        own = {"GRAY": "L", "CMYK": "CMYK"}.get(profile.profile.xcolor_space.strip(), "RGB")
+        plain = picture.convert(own)
+        converted = ImageCms.profileToProfile(plain, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        assert converted is not None  # it is only where it works in place
+    except (ImageCms.PyCMSError, OSError) as error:
+        told = f"the picture's colour profile cannot be used ({error}); its colours are taken as sRGB"
+        warnings.warn(told, stacklevel=2)
+        return picture
+    if alpha is not None:
+        converted.putalpha(alpha)
+    converted.info.pop("icc_profile", None)
+    return converted
 
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:

@@ -30,7 +30,7 @@ from pocold.training.loader import Data, first_samples, open_training_data, open
 from pocold.training.loop import Watch, run_steps
 from pocold.training.model_card import autoencoder_card, write_card
 from pocold.training.objectives import ReconstructionWeights, discriminator_loss, reconstruction_loss
-from pocold.training.start import start_run
+from pocold.training.start import made_of_data, start_run
 from pocold.training.validation import Row, find_distance, gathered, picture_metrics, rows_of
 
 LOSSES = ("loss", "pixel", "gradient", "kl", "perceptual", "adversarial", "discriminator")
@@ -144,6 +144,7 @@ def train_autoencoder(config: AutoencoderTrainConfig) -> Path:
     accelerator, folder, progress = start.accelerator, start.folder, start.progress
 
     data = open_training_data(config.data, config.run.seed)
+    start.hold(made_of_data(data))
     vae = build_autoencoder(config, data)
     if config.run.gradient_checkpointing:
         if not isinstance(vae, AutoencoderKL):

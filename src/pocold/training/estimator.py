@@ -38,7 +38,7 @@ from pocold.training.loader import Data, first_samples, open_training_data, open
 from pocold.training.loop import Watch, run_steps
 from pocold.training.model_card import estimator_card, write_card
 from pocold.training.reporting import Reporter
-from pocold.training.start import start_run
+from pocold.training.start import made_of_data, start_run
 
 LOSSES = ("loss", "entropy", "dice", "uv")
 _AT_ONCE = 16
@@ -133,6 +133,7 @@ def train_estimator(config: EstimatorTrainConfig) -> Path:
     accelerator, folder, progress = start.accelerator, start.folder, start.progress
 
     data = open_training_data(config.data, config.run.seed, uv=True)
+    start.hold(made_of_data(data))
     estimator = build_estimator(config)
     estimator.train().to(memory_format=torch.channels_last)  # a third faster in bf16
     model = EstimatorModel(estimator, config.loss)

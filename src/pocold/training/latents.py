@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pocold.checkpoints import weights_hash
+from pocold.data.contents import Contents
 from pocold.data.latents import LatentWriter, mirrored_name
 from pocold.data.pairs import PairedTransform, Sample, hflip
 from pocold.data.pictures import Group, PairDataset
@@ -56,14 +57,18 @@ def cache_latents(
         }  # fmt: skip
         with LatentWriter(out / split, about) as writer:
             encoder = _Encoder(vae, writer, batch_size)
+            contents = Contents()
             for group in data.people():
+                contents.pairs(group.pairs)
+                for raw in group.pictures.values():
+                    contents.picture(raw)
                 done += _cache_person(group, data, transform, mirrored, encoder, about)
                 if count is not None:
                     count(done)
             encoder.finish()
             if not about["names"]:
                 raise ValueError(f"{data.origin}: not one picture of the split {split!r} can be cached")
-            about["skipped"] = data.skipped
+            about |= {"skipped": data.skipped, "contents": contents.checksum()}
         pairs[split] = encoder.pairs
     return pairs
 

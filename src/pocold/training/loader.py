@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, default_collate
 
+from pocold.data.contents import data_checksum, require_same
 from pocold.data.latents import LatentPairs, collate_latents
 from pocold.data.opening import open_data
 from pocold.data.pairs import PairedTransform, collate
@@ -97,6 +98,15 @@ def _latents(config: DataConfig, seed: int, hint: bool, completed: bool, uv: boo
         raise ValueError(
             f"{data.root} holds {kinds[data.hint_completed]}, but this model takes {kinds[completed]}; cache the "
             f"latents with --hint {'--hint-completed' if completed else '--no-hint-completed'}"
+        )
+    if config.path:
+        pictures = _open(config, config.split, PairedTransform(), training=False)
+        assert isinstance(pictures, PairDataset | ShardPairs)
+        require_same(
+            data.made_of,
+            {"pictures, maps and pairs": data_checksum(pictures), "frame": config.frame},
+            f"{data.root} holds latents of other pictures than {config.path}, or of others framed",
+            "cache the latents again, or set data.path and data.frame to what they were made of",
         )
     return data
 

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import default_collate
 
+from pocold.data.contents import files_checksum
 from pocold.data.latents import LatentPairs
+from pocold.data.photographs import find_photographs
 from pocold.data.repairs import RepairPairs, check_repairs, sample_of, write_repairs
 from pocold.devices import PRECISIONS
 from pocold.imaging import images, metadata
@@ -42,7 +44,7 @@ from pocold.training.model_card import refiner_card, write_card
 from pocold.training.objectives import adaptive_weight, discriminator_loss, generator_loss, gradient_loss, pixel_loss
 from pocold.training.repairs import Drawer, pairs_folder, repair_batches
 from pocold.training.reporting import Reporter
-from pocold.training.start import Start, start_run
+from pocold.training.start import Start, made_of_data, start_run
 from pocold.training.validation import Distance, Row, find_distance, gathered, picture_metrics, rows_of
 
 LOSSES = ("loss", "pixel", "gradient", "perceptual", "adversarial", "discriminator")
@@ -237,6 +239,7 @@ def train_refiner(config: RefinerTrainConfig) -> Path:
     try:
         drawer = Drawer(config.pairs, accelerator.device)
         data = _open_pairs(config, start, drawer, report)
+        start.hold(made_of_data(data))
         watch = None
         if config.validation.every:
             watcher = _Repaired(config, accelerator, refiner, drawer, folder)
@@ -267,9 +270,10 @@ def _open_pairs(config: RefinerTrainConfig, start: Start, drawer: Drawer, report
     available = len(data) if hasattr(data, "__len__") else config.pairs.count  # streams have no end
     count = min(config.pairs.count, available)
     about: dict[str, Any] = {
-        "data": Path(config.data.path).name or config.data.layout, "split": config.data.split, "pairs": count,
+        "split": config.data.split, "pairs": count, "frame": config.data.frame,
         "size": list(config.data.size or ()), "seed": config.run.seed, "backdrop_share": config.pairs.backdrop_share,
-        "photographs": bool(config.pairs.photographs), **drawer.about(),
+        "photographs": files_checksum(find_photographs(config.pairs.photographs, "pairs.photographs")),
+        **made_of_data(data), **drawer.about(),
     }  # fmt: skip
     if start.accelerator.is_main_process and not check_repairs(folder, about):
         report.say(f"making {count} pairs in {folder}")

@@ -1,6 +1,7 @@
 """Where every training begins, or goes on: its processes, its folder, its last checkpoint."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,18 @@ from typing import Any
 from accelerate import Accelerator
 from torch import nn
 
+from pocold.data.contents import bytes_checksum, data_checksum, require_same
+from pocold.data.latents import LatentPairs
 from pocold.data.repairs import RepairPairs
+from pocold.data.synthetic import SyntheticPeople
+from pocold.imaging.files import atomic_write, read_json
 from pocold.training.checkpoints import Checkpoints, Progress, read_progress
 from pocold.training.config_files import CONFIG_FILE, check_same_run, save_config
 from pocold.training.loader import Data, training_batches
 from pocold.training.reporting import Reporter
 from pocold.training.steps import Learner, start_processes
+
+_MADE_OF = "made-of.json"
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,25 @@ class Start:
     checkpoints: Checkpoints
     latest: Path | None
     progress: Progress
+
+    def hold(self, made_of: Mapping[str, Any]) -> None:
+        """Note what the run is made of, or check that one that goes on has the same: other weights or pictures may lie
+        behind the same settings.
+
+        Args:
+            made_of: checksums, such as ``autoencoder`` and what :func:`made_of_data` tells.
+
+        Raises:
+            ValueError: naming what differs.
+        """
+        path = self.folder / _MADE_OF
+        if self.latest is not None and path.is_file():
+            advice = "choose another run.output to begin anew, or put back what it was begun with"
+            require_same(read_json(path), made_of, f"{self.folder} holds a run on other data or weights", advice)
+        elif self.accelerator.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as temporary:
+                temporary.write_text(json.dumps(made_of, indent=2) + "\n", encoding="utf-8")
 
     def open_report(self, config: Any, command: str) -> Reporter:
         """Make the run's folder with the resolved config, for ``command`` to go on from, and the report of the run."""
@@ -55,6 +81,15 @@ class Start:
         """This process's batches, from where the run is."""
         run, rank, processes = config.run, self.accelerator.process_index, self.accelerator.num_processes
         return training_batches(data, config.data, run.batch_size, run.seed, rank, processes, self.progress.samples)
+
+
+def made_of_data(data: Data | RepairPairs) -> dict[str, str]:
+    """What a data set holds, by content; of people drawn on the fly the settings say it all."""
+    if isinstance(data, LatentPairs):
+        return data.made_of
+    if isinstance(data, RepairPairs):
+        return {"pairs": bytes_checksum([json.dumps(data.index["about"], sort_keys=True).encode()])}
+    return {} if isinstance(data, SyntheticPeople) else {"pictures, maps and pairs": data_checksum(data)}
 
 
 def start_run(config: Any) -> Start:

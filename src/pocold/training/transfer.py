@@ -31,7 +31,7 @@ from pocold.training.loader import Data, open_training_data, training_batches
 from pocold.training.loop import Watch, run_steps
 from pocold.training.model_card import pipeline_card, write_card
 from pocold.training.reporting import Reporter
-from pocold.training.start import start_run
+from pocold.training.start import made_of_data, start_run
 from pocold.training.validation import Validation
 
 LOSSES = ("loss", "noise_loss", "pose_penalty")
@@ -158,6 +158,7 @@ def train(config: TrainConfig) -> Path:
     make_inputs = Inputs(vae, unet, accelerator.device)
     data = open_training_data(config.data, config.run.seed, **_needs(unet))
     check_latents(data, vae)
+    start.hold({"autoencoder": weights_hash(vae), **made_of_data(data)})
     size = data.size if isinstance(data, LatentPairs) else config.data.size
     if size is not None:  # pictures are drawn in the size that was trained, by default
         factor = autoencoder.downsampling_factor(vae)
