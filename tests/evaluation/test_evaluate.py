@@ -210,9 +210,10 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(run, toy, tmp_path):
     assert values(again) == values(straight)
 
 
-def test_pictures_of_maps_that_changed_since_are_not_reported(people, offline, tmp_path):
+def test_pictures_of_maps_that_changed_since_are_not_reported(people, weights, tmp_path):
     folder = shutil.copytree(people, tmp_path / "data")
-    config = EvaluationConfig(weights=offline, device="cpu", limit=2, without=("fid", "fd_stlpips"))
+    offline = WeightFiles(st_lpips=weights.st_lpips)
+    config = EvaluationConfig(weights=offline, device="cpu", limit=2, without=("fd_stlpips",))
 
     def run():
         return evaluate(WarpSource(), open_data(folder, "test"), tmp_path / "out", config, name="it")

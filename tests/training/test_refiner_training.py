@@ -141,7 +141,7 @@ def test_pairs_of_other_settings_are_refused(refiner_config):
         pairs={"folder": folder, "backdrop_share": 1.0},
         run={"output": f"{refiner_config.run.output}-2"},
     )
-    with pytest.raises(ValueError, match=r"backdrop_share = 1.0 instead of 0.25; choose another pairs.folder"):
+    with pytest.raises(ValueError, match=r"backdrop_share: 0.25 there, 1.0 now\); choose another pairs.folder"):
         train_refiner(other)
     (Path(folder) / "drawn.u8").write_bytes(b"short")
     with pytest.raises(ValueError, match=r"drawn.u8 should have \d+ bytes"):
