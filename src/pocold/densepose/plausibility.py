@@ -1,0 +1,243 @@
+"""Whether a map can be that of one body: asked once of every map that comes in from outside.
+
+What cannot be is refused: nobody, and the outline of a person where parts should be. What can hardly be is warned of:
+rims of foreign parts, as JPEG and smooth resizing leave them; parts that adjoin as in no body, as in parsings of other
+label sets; several people in one map. How often either is wrong is measured in docs/densepose.md.
+
+Legend: H W map size.
+"""
+
+import sys
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from pocold.densepose.labels import BODY_PARTS, NUM_LABELS
+from pocold.densepose.maps import DensePose, ImplausibleMapError
+
+# Maps with a shorter side, or fewer steps from part to part, say too little to be judged by what adjoins what.
+MIN_SIDE, MIN_CONTACT = 48, 60
+# Steps from label to label that a rim or a lone pixel spoils, as a share of all; see docs/densepose.md for measurements.
+DAMAGED = 0.2
+# Share of the steps from part to part that lie where a body has a joint, or a part's two sides meet.
+NATURAL, NATURAL_HEADLESS = 0.5, 0.6
+_MASK_LABELS = 6  # person masks and numbers of people use the first labels: torso, hands and feet, without any limb
+_OUTLINE = 0.7  # share of its box that a torso fills at least; arms, legs and a head leave more of it empty
+_SECOND = 0.25  # size, as a share of the larger's, from which on a second head or trunk is another person's
+_APART = 0.75  # distance between two heads or trunks, in square roots of the larger's area
+
+NOBODY = "the map shows nobody: every pixel is background; leave it out, or make a map of a picture with a person"
+MASK = (
+    "the map is the outline of people (0 and 1, or one number per person), not of body parts 1..24; run DensePose on "
+    "the photograph, or pocold pose PHOTO -o map.png"
+)
+MASK_LIKE = (
+    "the map has no head, arm or leg, as masks of people (0 and 1, or one number per person) have none; body parts "
+    "1..24 are expected"
+)
+RIMS = (
+    "rims of foreign parts lie where parts meet, as JPEG or smooth resizing leave them; make the map again as PNG, and "
+    "resize labels by nearest neighbour"
+)
+FOREIGN = (
+    "its parts adjoin as in no body: the labels may be those of another set (LIP, ATR or other clothes parsing) instead "
+    "of DensePose's 24 parts, or the map is of another kind"
+)
+SEVERAL = (
+    "it seems to show several people, who would become one; cut one person out (pocold pose FILE --person 1 -o one.png "
+    "keeps the largest, if they do not touch)"
+)
+
+
+class PlausibilityWarning(UserWarning):
+    """A map that can hardly be that of one body."""
+
+
+@dataclass(frozen=True)
+class Plausibility:
+    """What a map looks like.
+
+    Attributes:
+        refusal: why it cannot be a body; None if it can.
+        doubts: why it can hardly be one.
+        damage: share of the steps from label to label that are spoilt by rims or lone pixels.
+        natural: share of the steps from part to part that a body has; 1 where there are too few to tell.
+    """
+
+    refusal: str | None = None
+    doubts: tuple[str, ...] = ()
+    damage: float = 0.0
+    natural: float = 1.0
+
+
+def check_body(pose: DensePose, name: str = "", *, warn_as: str | None = None, empty: bool = False) -> DensePose:
+    """Ask a map whether it can be that of one body. A map that was asked before (:attr:`DensePose.doubts`) is not again.
+
+    Args:
+        pose: the map.
+        name: what messages call it.
+        warn_as: what warnings call it, if not ``name``: the same text for all maps of a data set is shown once.
+        empty: let a map of nobody through, as data sets have them where nobody was found.
+
+    Returns:
+        The map with its doubts.
+
+    Warns:
+        PlausibilityWarning: once for each doubt.
+
+    Raises:
+        ImplausibleMapError: if it cannot be one; the message says what to do.
+    """
+    if pose.doubts is not None:
+        return pose
+    found = judge_body(pose)
+    if found.refusal is not None and not (empty and found.refusal == NOBODY):
+        raise ImplausibleMapError(f"{name}: {found.refusal}" if name else found.refusal)
+    for doubt in found.doubts:
+        warn_outside(f"{name if warn_as is None else warn_as}: {doubt}")
+    return replace(pose, doubts=found.doubts)
+
+
+def warn_outside(message: str) -> None:
+    """A :class:`PlausibilityWarning` that names the line outside of pocold which led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("pocold", "torch"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, PlausibilityWarning, stacklevel=level)
+
+
+def judge_body(pose: DensePose) -> Plausibility:
+    """What :func:`check_body` finds, without a word."""
+    labels = pose.labels
+    if not labels.any():
+        return Plausibility(refusal=NOBODY)
+    if min(labels.shape) < MIN_SIDE:
+        return Plausibility()
+    damage = _damage(labels)
+    if damage > DAMAGED:
+        return Plausibility(doubts=(RIMS,), damage=damage)
+    if labels.max() <= _MASK_LABELS:
+        refused = pose.uv is None and _is_outline(labels)
+        return Plausibility(MASK if refused else None, () if refused else (MASK_LIKE,), damage)
+    natural = _natural_share(labels)
+    headless = not pose.visible_parts & BODY_PARTS["head"]
+    doubts = []
+    if natural < (NATURAL_HEADLESS if headless else NATURAL):
+        doubts.append(FOREIGN)
+    elif _several(labels):
+        doubts.append(SEVERAL)
+    return Plausibility(None, tuple(doubts), damage, natural)
+
+
+def people_apart(labels: np.ndarray) -> list[np.ndarray]:
+    """The people of a map who do not touch: each with a head and a trunk, the heads well away from each other.
+
+    Args:
+        labels: uint8 ``(H, W)``, 0..24.
+
+    Returns:
+        One bool mask ``(H, W)`` per person, the largest body first; a single one if there are not several. Pieces of
+        bodies that belong to nobody in particular are in the mask of the nearest person.
+    """
+    body = labels > 0
+    pieces, count = ndimage.label(body, np.ones((3, 3)))
+    heads = np.isin(labels, list(BODY_PARTS["head"]))
+    if count < 2 or min(labels.shape) < MIN_SIDE or not _second(heads):
+        return [body]
+    trunks = np.isin(labels, list(BODY_PARTS["torso"]))
+    area, *needed = (np.bincount(pieces[part], minlength=count + 1) for part in (body, trunks, heads))
+    people = [
+        piece
+        for piece in np.argsort(-area, kind="stable").tolist()
+        if area[piece] >= _SECOND * area.max() and all(part[piece] >= _SECOND * part.max() > 0 for part in needed)
+    ]
+    if len(people) < 2:
+        return [body]
+    nearest = ndimage.distance_transform_edt(~np.isin(pieces, people), return_distances=False, return_indices=True)
+    owner = pieces[tuple(nearest)]
+    return [body & (owner == person) for person in people]
+
+
+def keep_person(pose: DensePose, person: np.ndarray) -> DensePose:
+    """The map of one person of :func:`people_apart`, background elsewhere."""
+    return DensePose(np.where(person, pose.labels, 0), None if pose.uv is None else np.where(person, pose.uv, 0))
+
+
+def _damage(labels: np.ndarray) -> float:
+    """Share of the steps from label to label that go on in the same direction at the next pixel (rims, whose labels lie
+    between those of their sides), plus that of pixels unlike all their neighbours (ringing)."""
+    values = labels.astype(np.int16)
+    steps = rims = 0
+    for axis in (0, 1):
+        signs = np.sign(np.diff(values, axis=axis)).astype(np.int8)
+        near, far = (signs[1:], signs[:-1]) if axis == 0 else (signs[:, 1:], signs[:, :-1])
+        steps += np.count_nonzero(signs)
+        rims += np.count_nonzero((near == far) & (near != 0))
+    around = np.pad(values, 1, mode="edge")
+    alike = [around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]]
+    lone = np.count_nonzero(~np.logical_or.reduce([values == other for other in alike]))
+    return (rims + lone) / max(1, steps)
+
+
+def _natural_share(labels: np.ndarray) -> float:
+    """Share of the steps from part to part that a body has; 1 where there are too few to tell."""
+    together = np.zeros(NUM_LABELS**2, np.int64)
+    for near, far in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
+        differ = (near != far) & (near > 0) & (far > 0)
+        together += np.bincount(near[differ].astype(np.int64) * NUM_LABELS + far[differ], minlength=NUM_LABELS**2)
+    total = int(together.sum())
+    return float(together[_JOINED.ravel()].sum() / total) if total >= MIN_CONTACT else 1.0
+
+
+def _joined() -> np.ndarray:
+    """Bool ``(25, 25)``: which parts a body joins, or are two sides of one part."""
+    right_arm, left_arm = (({16, 18}, {20, 22}, {3}), ({15, 17}, {19, 21}, {4}))
+    right_leg, left_leg = (({7, 9}, {11, 13}, {6}), ({8, 10}, {12, 14}, {5}))
+    trunk, head = {1, 2}, {23, 24}
+    chains = [(trunk, *limb) for limb in (right_arm, left_arm, right_leg, left_leg)] + [(trunk, head)]
+    joined = np.zeros((NUM_LABELS, NUM_LABELS), dtype=bool)
+    for chain in chains:
+        for near, far in zip(chain, (*chain[1:], set()), strict=True):
+            for part in near:
+                joined[part, list(near | far)] = True
+    for right in right_leg[0]:
+        joined[right, list(left_leg[0])] = True  # thighs of closed legs
+    return joined | joined.T
+
+
+_JOINED = _joined()
+
+
+def _is_outline(labels: np.ndarray) -> bool:
+    """Whether what the labels 1, 2, ... show is the outline of whole people: it leaves much of its box empty."""
+    used = np.unique(labels)[1:]
+    if used[0] != 1 or used[-1] != len(used):
+        return False
+    shares = []
+    for label, box in zip(used, ndimage.find_objects(labels)[: len(used)], strict=True):
+        shares.append(float((labels[box] == label).mean()))
+        if sum(labels[line].any() for line in (0, -1, (slice(None), 0), (slice(None), -1))) > 1:
+            return False  # a trunk that fills the picture is cut by its borders
+    return max(shares) < _OUTLINE
+
+
+def _several(labels: np.ndarray) -> bool:
+    """Whether people stand apart, or a second head or trunk is far from the first."""
+    if len(people_apart(labels)) > 1:
+        return True
+    return any(_second(np.isin(labels, list(BODY_PARTS[part]))) for part in ("head", "torso"))
+
+
+def _second(part: np.ndarray) -> bool:
+    """Whether a bool map ``(H, W)`` has a second piece that is large, and too far away for what hides the middle."""
+    pieces, count = ndimage.label(part, np.ones((3, 3)))
+    area = np.bincount(pieces.ravel(), minlength=count + 1)
+    area[0] = 0
+    largest = int(area.argmax())
+    others = [piece for piece in np.flatnonzero(area >= _SECOND * area[largest]).tolist() if piece not in (0, largest)]
+    if not others:
+        return False
+    away = ndimage.distance_transform_edt(pieces != largest)
+    return any(away[pieces == other].min() > _APART * area[largest] ** 0.5 for other in others)
