@@ -81,7 +81,9 @@ class DataReport:
             lines += _finding("missing or broken", [f"{key}: {why}" for key, why in split.broken.items()])
             lines += _finding("pairs of two people", split.crossed)
             lines += _finding("maps without a person", split.bare)
-            lines += _finding("maps that can hardly be of one body", [f"{k}: {why}" for k, why in split.doubtful.items()])
+            lines += _finding(
+                "maps that can hardly be of one body", [f"{k}: {why}" for k, why in split.doubtful.items()]
+            )
         lines += _finding("people in train and test", self.leaked, indent="")
         lines.append("no problems" if not self.problems else f"{self.problems} problems")
         return "\n".join(lines)

@@ -111,7 +111,8 @@ class DensePose:
             ExchangedWarning: if the order was not told, and the map fits the body better with U and V exchanged.
 
         Raises:
-            ValueError: if the file is missing or unreadable, is a colour picture or a JPEG, or its order cannot be told.
+            ValueError: if the file is missing or unreadable, is a colour picture, or its order cannot be told.
+            ImplausibleMapError: for a label map saved as JPEG.
         """
         with open_map(path) as picture:
             return cls.from_image(picture, channels)

@@ -17,9 +17,9 @@ from scipy import ndimage
 from pocold.densepose.labels import BODY_PARTS, NUM_LABELS
 from pocold.densepose.maps import DensePose, ImplausibleMapError
 
-# Maps with a shorter side, or fewer steps from part to part, say too little to be judged by what adjoins what.
-MIN_SIDE, MIN_CONTACT = 48, 60
-# Steps from label to label that a rim or a lone pixel spoils, as a share of all; see docs/densepose.md for measurements.
+# Maps with a shorter side, or fewer steps from part to part, say too little of what adjoins what.
+MIN_SIDE, MIN_CONTACT = 64, 60
+# Steps from label to label that a rim or a lone pixel spoils, as a share of all; measured in docs/densepose.md.
 DAMAGED = 0.2
 # Share of the steps from part to part that lie where a body has a joint, or a part's two sides meet.
 NATURAL, NATURAL_HEADLESS = 0.5, 0.6
@@ -27,6 +27,7 @@ _MASK_LABELS = 6  # person masks and numbers of people use the first labels: tor
 _OUTLINE = 0.7  # share of its box that a torso fills at least; arms, legs and a head leave more of it empty
 _SECOND = 0.25  # size, as a share of the larger's, from which on a second head or trunk is another person's
 _APART = 0.75  # distance between two heads or trunks, in square roots of the larger's area
+_BETWEEN = 0.25  # share of the line between them that is background
 
 NOBODY = "the map shows nobody: every pixel is background; leave it out, or make a map of a picture with a person"
 MASK = (
@@ -42,12 +43,12 @@ RIMS = (
     "resize labels by nearest neighbour"
 )
 FOREIGN = (
-    "its parts adjoin as in no body: the labels may be those of another set (LIP, ATR or other clothes parsing) instead "
+    "its parts adjoin as in no body: the labels may be of another set (LIP, ATR or other clothes parsing) instead "
     "of DensePose's 24 parts, or the map is of another kind"
 )
 SEVERAL = (
-    "it seems to show several people, who would become one; cut one person out (pocold pose FILE --person 1 -o one.png "
-    "keeps the largest, if they do not touch)"
+    "it seems to show several people, who would become one; cut one person out (where they do not touch, pocold pose "
+    "FILE --person 1 -o one.png keeps the largest)"
 )
 
 
@@ -73,7 +74,7 @@ class Plausibility:
 
 
 def check_body(pose: DensePose, name: str = "", *, warn_as: str | None = None, empty: bool = False) -> DensePose:
-    """Ask a map whether it can be that of one body. A map that was asked before (:attr:`DensePose.doubts`) is not again.
+    """Ask a map whether it can be that of one body, if it was not asked before (:attr:`DensePose.doubts`).
 
     Args:
         pose: the map.
@@ -143,11 +144,10 @@ def people_apart(labels: np.ndarray) -> list[np.ndarray]:
     """
     body = labels > 0
     pieces, count = ndimage.label(body, np.ones((3, 3)))
-    heads = np.isin(labels, list(BODY_PARTS["head"]))
-    if count < 2 or min(labels.shape) < MIN_SIDE or not _second(heads):
+    if count < 2 or min(labels.shape) < MIN_SIDE or not _second(labels, "head"):
         return [body]
-    trunks = np.isin(labels, list(BODY_PARTS["torso"]))
-    area, *needed = (np.bincount(pieces[part], minlength=count + 1) for part in (body, trunks, heads))
+    shown = body, _shown(labels, "torso"), _shown(labels, "head")
+    area, *needed = (np.bincount(pieces[part], minlength=count + 1) for part in shown)
     people = [
         piece
         for piece in np.argsort(-area, kind="stable").tolist()
@@ -168,27 +168,26 @@ def keep_person(pose: DensePose, person: np.ndarray) -> DensePose:
 def _damage(labels: np.ndarray) -> float:
     """Share of the steps from label to label that go on in the same direction at the next pixel (rims, whose labels lie
     between those of their sides), plus that of pixels unlike all their neighbours (ringing)."""
-    values = labels.astype(np.int16)
-    steps = rims = 0
-    for axis in (0, 1):
-        signs = np.sign(np.diff(values, axis=axis)).astype(np.int8)
-        near, far = (signs[1:], signs[:-1]) if axis == 0 else (signs[:, 1:], signs[:, :-1])
-        steps += np.count_nonzero(signs)
-        rims += np.count_nonzero((near == far) & (near != 0))
-    around = np.pad(values, 1, mode="edge")
-    alike = [around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]]
-    lone = np.count_nonzero(~np.logical_or.reduce([values == other for other in alike]))
-    return (rims + lone) / max(1, steps)
+    rims, changes = 0, []
+    for values in (labels, labels.T):
+        up, down = values[1:] > values[:-1], values[1:] < values[:-1]
+        rims += sum(np.count_nonzero(step[1:] & step[:-1]) for step in (up, down))
+        changes.append(up | down)
+    below, beside = changes[0], changes[1].T
+    lone = below[:-1, 1:-1] & below[1:, 1:-1] & beside[1:-1, :-1] & beside[1:-1, 1:]
+    steps = np.count_nonzero(below) + np.count_nonzero(beside)
+    return float((rims + np.count_nonzero(lone)) / max(1, steps))
 
 
 def _natural_share(labels: np.ndarray) -> float:
     """Share of the steps from part to part that a body has; 1 where there are too few to tell."""
-    together = np.zeros(NUM_LABELS**2, np.int64)
+    joined = total = 0
     for near, far in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
-        differ = (near != far) & (near > 0) & (far > 0)
-        together += np.bincount(near[differ].astype(np.int64) * NUM_LABELS + far[differ], minlength=NUM_LABELS**2)
-    total = int(together.sum())
-    return float(together[_JOINED.ravel()].sum() / total) if total >= MIN_CONTACT else 1.0
+        differ = near != far
+        near, far = near[differ], far[differ]
+        joined += np.count_nonzero(_JOINED[near, far])
+        total += np.count_nonzero((near > 0) & (far > 0))
+    return joined / total if total >= MIN_CONTACT else 1.0
 
 
 def _joined() -> np.ndarray:
@@ -227,17 +226,34 @@ def _several(labels: np.ndarray) -> bool:
     """Whether people stand apart, or a second head or trunk is far from the first."""
     if len(people_apart(labels)) > 1:
         return True
-    return any(_second(np.isin(labels, list(BODY_PARTS[part]))) for part in ("head", "torso"))
+    return any(_second(labels, part) for part in ("head", "torso"))
 
 
-def _second(part: np.ndarray) -> bool:
-    """Whether a bool map ``(H, W)`` has a second piece that is large, and too far away for what hides the middle."""
-    pieces, count = ndimage.label(part, np.ones((3, 3)))
+def _shown(labels: np.ndarray, part: str) -> np.ndarray:
+    """Where a part of :data:`BODY_PARTS` is, bool ``(H, W)``."""
+    return np.isin(np.arange(NUM_LABELS), list(BODY_PARTS[part]))[labels]
+
+
+def _second(labels: np.ndarray, part: str) -> bool:
+    """Whether a part of :data:`BODY_PARTS` has a second large piece far away, with background in between: an arm before
+    a face, or a knee before a trunk, leaves pieces with a limb in between."""
+    pieces, count = ndimage.label(_shown(labels, part), np.ones((3, 3)))
     area = np.bincount(pieces.ravel(), minlength=count + 1)
     area[0] = 0
     largest = int(area.argmax())
     others = [piece for piece in np.flatnonzero(area >= _SECOND * area[largest]).tolist() if piece not in (0, largest)]
     if not others:
         return False
-    away = ndimage.distance_transform_edt(pieces != largest)
-    return any(away[pieces == other].min() > _APART * area[largest] ** 0.5 for other in others)
+    away, nearest = ndimage.distance_transform_edt(pieces != largest, return_indices=True)
+    needed = _APART * area[largest] ** 0.5
+    for other in others:
+        row, column = np.unravel_index(np.where(pieces == other, away, np.inf).argmin(), labels.shape)
+        gap = away[row, column]
+        share = np.linspace(0, 1, int(gap) + 2)
+        rows, columns = (
+            np.round(start + share * (end - start)).astype(int)
+            for start, end in zip((row, column), nearest[:, row, column], strict=True)
+        )
+        if gap > needed and (labels[rows, columns] == 0).mean() > _BETWEEN:
+            return True
+    return False

@@ -98,8 +98,10 @@ def read_pose(
 
 
 def load_pose(pose: PoseInput, name: str = "pose") -> DensePose:
-    """:meth:`DensePose.load`, for paths to any file that :func:`read_pose` can read without being told more; whatever it
-    is, it is asked whether it can be a body (:func:`pocold.densepose.plausibility.check_body`)."""
+    """:meth:`DensePose.load`, for paths to any file that :func:`read_pose` can read without being told more.
+
+    Whatever it is, it is asked whether it can be a body (:func:`pocold.densepose.plausibility.check_body`).
+    """
     if isinstance(pose, str | os.PathLike):
         return read_pose(pose)
     return check_body(DensePose.load(pose, name), name)
