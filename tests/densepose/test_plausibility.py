@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from pocold import _pipeline_inputs as inputs
+from pocold.apps.drawing.sources import tell_doubts
 from pocold.cli import main
 from pocold.data.pictures import RawPicture
 from pocold.densepose.formats.reading import load_pose, read_pose
@@ -236,6 +237,12 @@ def test_a_warning_names_the_line_outside_and_comes_once(standing):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert check_body(asked, "mine") is asked
+
+
+def test_doubts_are_told_to_who_sees_no_warnings():
+    told = []
+    tell_doubts([("a.png", DensePose(np.ones((4, 4)), doubts=(RIMS, SEVERAL))), ("b.png", None)], told.append)
+    assert told == [f"a.png: {RIMS}", f"a.png: {SEVERAL}"]
 
 
 # -- the doors -----------------------------------------------------------------------------------------------------
