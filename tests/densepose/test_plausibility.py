@@ -10,10 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pocold import _pipeline_inputs as inputs
-from pocold.apps.drawing.sources import tell_doubts
 from pocold.cli import main
-from pocold.data.pictures import RawPicture
 from pocold.densepose.formats.reading import load_pose, read_pose
 from pocold.densepose.maps import DensePose, ImplausibleMapError
 from pocold.densepose.plausibility import (
@@ -240,6 +237,8 @@ def test_a_warning_names_the_line_outside_and_comes_once(standing):
 
 
 def test_doubts_are_told_to_who_sees_no_warnings():
+    from pocold.apps.drawing.sources import tell_doubts
+
     told = []
     tell_doubts([("a.png", DensePose(np.ones((4, 4)), doubts=(RIMS, SEVERAL))), ("b.png", None)], told.append)
     assert told == [f"a.png: {RIMS}", f"a.png: {SEVERAL}"]
@@ -293,6 +292,8 @@ def test_of_people_in_a_file_the_largest_is_taken_or_the_one_asked_for(tmp_path,
 
 
 def test_the_pipeline_asks_sources_and_targets(standing):
+    from pocold import _pipeline_inputs as inputs
+
     mask = DensePose((standing.labels > 0).astype(np.uint8))
     with pytest.raises(ImplausibleMapError, match=f"pose 1: {re.escape(MASK)}"):
         inputs.load_poses([standing, mask])
@@ -308,6 +309,8 @@ def test_the_pipeline_asks_sources_and_targets(standing):
 
 
 def test_data_sets_ask(standing):
+    from pocold.data.pictures import RawPicture
+
     photo = io.BytesIO()
     Image.new("RGB", SIZE[::-1]).save(photo, "PNG")
 

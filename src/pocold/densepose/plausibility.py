@@ -20,9 +20,9 @@ from pocold.densepose.maps import DensePose, ImplausibleMapError
 # Maps with a shorter side, or fewer steps from part to part, say too little of what adjoins what.
 MIN_SIDE, MIN_CONTACT = 64, 60
 # Steps from label to label that a rim or a lone pixel spoils, as a share of all; measured in docs/densepose.md.
-DAMAGED = 0.2
+DAMAGED = 0.25
 # Share of the steps from part to part that lie where a body has a joint, or a part's two sides meet.
-NATURAL, NATURAL_HEADLESS = 0.5, 0.6
+NATURAL = 0.5
 _MASK_LABELS = 6  # person masks and numbers of people use the first labels: torso, hands and feet, without any limb
 _OUTLINE = 0.7  # share of its box that a torso fills at least; arms, legs and a head leave more of it empty
 _SECOND = 0.25  # size, as a share of the larger's, from which on a second head or trunk is another person's
@@ -123,13 +123,8 @@ def judge_body(pose: DensePose) -> Plausibility:
         refused = pose.uv is None and _is_outline(labels)
         return Plausibility(MASK if refused else None, () if refused else (MASK_LIKE,), damage)
     natural = _natural_share(labels)
-    headless = not pose.visible_parts & BODY_PARTS["head"]
-    doubts = []
-    if natural < (NATURAL_HEADLESS if headless else NATURAL):
-        doubts.append(FOREIGN)
-    elif _several(labels):
-        doubts.append(SEVERAL)
-    return Plausibility(None, tuple(doubts), damage, natural)
+    doubts = (FOREIGN,) if natural < NATURAL else (SEVERAL,) if _several(labels) else ()
+    return Plausibility(None, doubts, damage, natural)
 
 
 def people_apart(labels: np.ndarray) -> list[np.ndarray]:
@@ -211,22 +206,18 @@ _JOINED = _joined()
 
 def _is_outline(labels: np.ndarray) -> bool:
     """Whether what the labels 1, 2, ... show is the outline of whole people: it leaves much of its box empty."""
-    used = np.unique(labels)[1:]
-    if used[0] != 1 or used[-1] != len(used):
-        return False
-    shares = []
-    for label, box in zip(used, ndimage.find_objects(labels)[: len(used)], strict=True):
-        shares.append(float((labels[box] == label).mean()))
-        if sum(labels[line].any() for line in (0, -1, (slice(None), 0), (slice(None), -1))) > 1:
-            return False  # a trunk that fills the picture is cut by its borders
-    return max(shares) < _OUTLINE
+    used = np.unique(labels[labels > 0])
+    borders = labels[0], labels[-1], labels[:, 0], labels[:, -1]
+    if used[0] != 1 or used[-1] != len(used) or sum(border.any() for border in borders) > 1:
+        return False  # a trunk that fills the picture is cut by its borders
+    boxes = ndimage.find_objects(labels)
+    return all((labels[box] == label).mean() < _OUTLINE for label, box in zip(used, boxes, strict=True))
 
 
 def _several(labels: np.ndarray) -> bool:
-    """Whether people stand apart, or a second head or trunk is far from the first."""
-    if len(people_apart(labels)) > 1:
-        return True
-    return any(_second(labels, part) for part in ("head", "torso"))
+    """Whether a second head is far from the first; or a second trunk, where no head is seen: a trunk is so large that
+    what stands before a single person often leaves two pieces of it."""
+    return _second(labels, "head" if _shown(labels, "head").any() else "torso")
 
 
 def _shown(labels: np.ndarray, part: str) -> np.ndarray:
