@@ -14,6 +14,7 @@ from pocold.data.checking import check_data, write_sheet
 from pocold.data.opening import open_splits
 from pocold.data.shards import ShardPairs
 from pocold.densepose.beside import Maps
+from pocold.densepose.plausibility import FOREIGN, RIMS, PlausibilityWarning
 
 
 def report_of(root, maps=None):
@@ -63,6 +64,23 @@ def test_missing_and_broken_files_are_listed(whole_trees, tmp_path):
     assert f"{gone}: no such picture" in text
     assert f"{broken}: its picture is no picture file" in text
     assert f"maps without a person: 1\n    {empty}" in text
+
+
+def test_maps_that_can_hardly_be_of_one_body_are_listed(tmp_path):
+    """Bands of labels that a parsing of clothes could have: hair, face, top, trousers; smooth ones beside them."""
+    bands = np.repeat(np.repeat(np.array([2, 13, 5, 9, 16], np.uint8), 16)[:, None], 70, axis=1)
+    bands[:, :10] = bands[:, 60:] = 0
+    smooth = np.asarray(Image.fromarray(bands).resize((140, 160), Image.Resampling.BILINEAR))
+    for split in ("train", "test"):
+        for name, labels in (("0", bands), ("1", smooth)):
+            place = tmp_path / split / f"{split}-anna"
+            write(place / f"{name}.png", png(np.zeros((*labels.shape, 3), np.uint8)))
+            write(place / f"{name}.iuv.png", png(labels))
+    with pytest.warns(PlausibilityWarning, match="a map of the data set"):
+        report = report_of(tmp_path)
+    assert report.problems == 0
+    assert report.splits["train"].doubtful == {"train-anna/0": FOREIGN, "train-anna/1": RIMS}
+    assert f"maps that can hardly be of one body: 2\n    train-anna/0: {FOREIGN}\n" in report.text()
 
 
 def test_people_in_both_splits_and_pairs_of_two(whole_trees, tmp_path):

@@ -4,7 +4,8 @@ Heavy imports stay inside, so that ``--help`` needs no torch.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -50,7 +51,8 @@ def pose(
         photo: What the map belongs to: the photo that a dump was made from (or the folder of them all), that keypoints
             were found in, that colours were drawn over, or that --show draws over.
         show: Draw the map in colours into this PNG file, over the photo if there is one.
-        person: Which person of a dump's or keypoints' picture, the largest first.
+        person: Which person of a dump's or keypoints' picture, or of a map of people who do not touch; the largest
+            first.
         picture: Which picture of a dump or list, by its file name.
         read_as: What the channels of the file hold; auto looks. Colours of a visualiser over a photo must be told.
         write_as: What the channels of a written .png hold.
@@ -66,7 +68,6 @@ def pose(
     if name is None:
         raise ValueError("expected the name of a pose, such as walk:side, or --sheet FILE to see them all")
     is_file = names_a_file(name)
-    number = 1 if person is None else person
     file_options = {"--person": person is not None, "--picture": picture is not None, "--read-as": read_as != "auto"}
     one_map_options: dict[str, object] = {
         "--size": size,
@@ -77,7 +78,7 @@ def pose(
     if is_file and output is not None and (output.is_dir() or not output.suffix):
         others = {"--read-as": read_as != "auto", "--like": like, "--estimator": estimator}
         _refuse(one_map_options | others, "is not for a whole dump")
-        _convert_all(Path(name), output, photo, number)
+        _convert_all(Path(name), output, photo, person)
         return
     from pocold.densepose.formats.reading import read_pose
     from pocold.densepose.formats.writing import check_writable, write_pose
@@ -101,9 +102,7 @@ def pose(
             drawn, photograph = _estimate(Path(name), estimator)
         elif any(map_options.values()):
             asked = None if size is None else parse_size(size)
-            drawn = read_pose(
-                name, read_as, person=1 if person is None else person, picture=picture, photo=photograph, size=asked
-            )
+            drawn = read_pose(name, read_as, person=person, picture=picture, photo=photograph, size=asked)
         else:
             drawn, photograph = _map_or_photograph(Path(name))
     else:
@@ -167,10 +166,13 @@ def _map_or_photograph(path: Path) -> "tuple[DensePose, Image.Image | None]":
     """The map that a file holds, or else shows; and the picture, if it is a photograph."""
     from pocold.densepose.formats.reading import read_pose
     from pocold.densepose.formats.stick_figures import is_stick_figure
+    from pocold.densepose.maps import ImplausibleMapError
     from pocold.imaging.images import load_image
 
     try:
         return read_pose(path), None
+    except ImplausibleMapError:
+        raise
     except ValueError as error:
         if not _is_picture(path) or is_stick_figure(load_image(path)):
             raise
@@ -211,10 +213,11 @@ def _check_outputs(output: Path | None, show: Path | None, inputs: Sequence[Path
         raise ValueError(f"--output and --show would both write {output}; choose another name for one")
 
     def is_map(path: Path) -> bool:
-        try:
-            read_pose(path)
-        except ValueError:
-            return False
+        with warnings.catch_warnings(action="ignore"):
+            try:
+                read_pose(path)
+            except ValueError:
+                return False
         return True
 
     given = [path for path in inputs if path is not None]
@@ -231,7 +234,7 @@ def _show(pose: "DensePose", photo: "Image.Image | None", path: Path) -> None:
     write_png(pose.to_image() if photo is None else pose.over(photo), path, {"command": "pose"})
 
 
-def _convert_all(file: Path, folder: Path, photos: Path | None, person: int) -> None:
+def _convert_all(file: Path, folder: Path, photos: Path | None, person: int | None) -> None:
     """All pictures of a dump or a list of keypoints into a folder; those without a person are counted."""
     from pocold.densepose.formats.reading import is_dump, read_people
     from pocold.densepose.keypoints import is_keypoints
@@ -245,10 +248,15 @@ def _convert_all(file: Path, folder: Path, photos: Path | None, person: int) -> 
     if photos is not None and not photos.is_dir():
         kind = "list" if is_keypoints(file) else "dump"
         raise ValueError(f"--photo: expected the folder of the {kind}'s photos, got {photos}")
-    if is_keypoints(file):
-        people = draw_people(file, photos, person)
-    else:
-        people = ((dumped.name, pose) for dumped, pose in read_people(file, photos, person))
+    several: list[str] = []
+
+    def dumped_people() -> Iterator[tuple[str, "DensePose | None"]]:
+        for picture, pose in read_people(file, photos, person or 1):
+            if person is None and len(picture.people) > 1:
+                several.append(picture.name)
+            yield picture.name, pose
+
+    people = draw_people(file, photos, person or 1) if is_keypoints(file) else dumped_people()
     folder.mkdir(exist_ok=True)
     written, empty = 0, []
     for name, pose in people:
@@ -257,4 +265,6 @@ def _convert_all(file: Path, folder: Path, photos: Path | None, person: int) -> 
             continue
         pose.write(folder / f"{Path(name).stem}.iuv.png")
         written += 1
-    print(f"{folder}: {written} maps" + (f"; nobody was found in {', '.join(empty)}" if empty else ""))
+    told = f"; nobody was found in {', '.join(empty)}" if empty else ""
+    told += f"; of several people the largest was taken (--person) in {', '.join(several)}" if several else ""
+    print(f"{folder}: {written} maps{told}")

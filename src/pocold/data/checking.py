@@ -33,6 +33,7 @@ class SplitReport:
         broken: name -> why the picture cannot be used.
         crossed: pairs that show two people.
         bare: names of pictures whose map is background all over.
+        doubtful: name -> why its map can hardly be that of one body.
     """
 
     pairs: int = 0
@@ -44,6 +45,7 @@ class SplitReport:
     broken: dict[str, str] = field(default_factory=dict)
     crossed: list[str] = field(default_factory=list)
     bare: list[str] = field(default_factory=list)
+    doubtful: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -79,6 +81,9 @@ class DataReport:
             lines += _finding("missing or broken", [f"{key}: {why}" for key, why in split.broken.items()])
             lines += _finding("pairs of two people", split.crossed)
             lines += _finding("maps without a person", split.bare)
+            lines += _finding(
+                "maps that can hardly be of one body", [f"{k}: {why}" for k, why in split.doubtful.items()]
+            )
         lines += _finding("people in train and test", self.leaked, indent="")
         lines.append("no problems" if not self.problems else f"{self.problems} problems")
         return "\n".join(lines)
@@ -139,6 +144,8 @@ def _count(split: SplitReport, person: str, views: dict[str, View], pairs: list[
         split.sizes[view.size] += 1
         if not view.labels.any():
             split.bare.append(name)
+        if view.doubts:
+            split.doubtful[name] = "; ".join(view.doubts)
 
 
 def write_sheet(report: DataReport, path: str | os.PathLike[str]) -> None:

@@ -155,6 +155,7 @@ class View:
         labels: uint8 ``(H, W)``, DensePose labels.
         garments: uint8 ``(H, W)`` or None.
         uv: float32 ``(2, H, W)`` in [0, 1] or None, DensePose U and V.
+        doubts: of the DensePose map, see :class:`pocold.densepose.maps.DensePose`.
 
     Raises:
         ValueError: if a map is of another size than the photo.
@@ -166,6 +167,7 @@ class View:
     labels: np.ndarray
     garments: np.ndarray | None = None
     uv: np.ndarray | None = None
+    doubts: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         maps = (("DensePose map", self.labels), ("garment map", self.garments), ("U, V map", self.uv))

@@ -18,11 +18,13 @@ from pocold.data.pairs import PairedTransform, Sample, View
 from pocold.data.skipping import MissingSplitError, OnError, SkipLog, check_on_error
 from pocold.densepose.beside import decode_map
 from pocold.densepose.maps import ChannelOrder, DensePose
+from pocold.densepose.plausibility import check_body
 from pocold.imaging.files import MAX_PIXELS, PICTURE_ERRORS
 from pocold.imaging.images import load_image
 
 PHOTO_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _NO_MAP = "no DensePose map was found"
+_ANY_MAP = "a map of the data set (pocold data check lists all of them)"
 Pair = tuple[str, str]  # names: source, target
 
 
@@ -81,8 +83,12 @@ class RawPicture:
     size: tuple[int, int] | None = None
 
     def densepose(self) -> DensePose:
-        """The decoded map; ValueError if it is broken or no map."""
-        return _decode(self.pose, f"{self.name}: its DensePose map", lambda p: decode_map(p, self.channels))
+        """The decoded map; ValueError if it is broken, no map, or cannot be that of a body. One of nobody may be."""
+
+        def convert(picture: Image.Image) -> DensePose:
+            return check_body(decode_map(picture, self.channels), warn_as=_ANY_MAP, empty=True)
+
+        return _decode(self.pose, f"{self.name}: its DensePose map", convert)
 
     def decode(self) -> View:
         """Everything decoded.
@@ -100,7 +106,7 @@ class RawPicture:
         if self.garments is not None:
             garments = _decode(self.garments, f"{self.name}: its garment map", _class_map)
         pose = self.densepose()
-        return View(self.name, self.person, photo, pose.labels, garments, pose.uv)
+        return View(self.name, self.person, photo, pose.labels, garments, pose.uv, pose.doubts)
 
 
 def _class_map(picture: Image.Image) -> np.ndarray:

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -28,6 +28,9 @@ POSE_CHANNELS: dict[str, int] = {"labels": NUM_LABELS, "iuv": NUM_LABELS + 2}
 # Of an RGB file, red first: I the label, U and V the coordinates.
 ChannelOrder = Literal["auto", "iuv", "ivu", "vui", "uvi"]
 MAX_OVERSHOOT = 0.05  # by which U, V of a file may lie outside [0, 1]; more is another unit or another quantity
+# Picture formats that change labels. Colours of a visualiser survive them; numbers of parts do not.
+LOSSY_FORMATS = frozenset({"JPEG", "MPO"})
+_RINGING, _RINGING_SHARE = 60, 0.9  # the highest value that such a file makes of labels 0..24, and how many stay there
 CHANNEL_ORDER_KEY = "pocold:channels"  # text chunk of the PNG files that this module writes
 
 
@@ -38,17 +41,25 @@ class DensePose:
     Attributes:
         labels: uint8 ``(H, W)``, body label of each pixel, 0 (background) to 24.
         uv: float32 ``(2, H, W)`` in [0, 1], surface coordinates inside each part, or None.
+        doubts: what speaks against its being one body's map, for people to read; empty if nothing does, None if it has
+            not been asked (:func:`pocold.densepose.plausibility.check_body`).
 
     Raises:
-        ValueError: on construction, if shapes, values or sizes are none of these.
+        ValueError: on construction, if shapes, values or sizes are none of these, or ``labels`` is a mask of bools.
     """
 
     labels: np.ndarray
     uv: np.ndarray | None = None
+    doubts: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         labels = np.asarray(self.labels)
-        if labels.dtype.kind not in "biuf":
+        if labels.dtype.kind == "b":
+            raise ImplausibleMapError(
+                "expected DensePose labels, whole numbers 0..24, got a mask of bools: it tells where a person is, not "
+                "which part is where; run DensePose on the photograph, or pocold pose PHOTO -o map.png"
+            )
+        if labels.dtype.kind not in "iuf":
             raise ValueError(f"DensePose labels must be whole numbers, got {labels.dtype}")
         if labels.ndim != 2 or 0 in labels.shape:
             raise ValueError(f"DensePose labels must have shape (H, W), got {tuple(labels.shape)}")
@@ -101,6 +112,7 @@ class DensePose:
 
         Raises:
             ValueError: if the file is missing or unreadable, is a colour picture, or its order cannot be told.
+            ImplausibleMapError: for a label map saved as JPEG.
         """
         with open_map(path) as picture:
             return cls.from_image(picture, channels)
@@ -124,8 +136,11 @@ class DensePose:
         if values.ndim == 3 and picture.info.get(CHANNEL_ORDER_KEY) is None and (values == values[..., :1]).all():
             values = values[..., 0]
         if values.ndim == 2:
+            refuse_lossy(picture, values)
             return cls(values)
-        return cls.from_channels(values, channels, picture.info.get(CHANNEL_ORDER_KEY))
+        pose = cls.from_channels(values, channels, picture.info.get(CHANNEL_ORDER_KEY))
+        refuse_lossy(picture, pose.labels)
+        return pose
 
     @classmethod
     def from_channels(
@@ -178,7 +193,8 @@ class DensePose:
             if isinstance(pose, np.ndarray):
                 return cls(pose)
         except (ValueError, *PICTURE_ERRORS) as error:
-            raise ValueError(f"{name}: {error}") from None
+            kind = ImplausibleMapError if isinstance(error, ImplausibleMapError) else ValueError
+            raise kind(f"{name}: {error}") from None
         raise ValueError(f"{name}: expected a DensePose, path, PIL image, or labels (H, W), got {type(pose).__name__}")
 
     def write(self, path: str | os.PathLike[str]) -> None:
@@ -212,10 +228,10 @@ class DensePose:
         """
         labels = self.labels[:, ::-1]
         if self.uv is None:
-            return DensePose(MIRRORED_LABEL[labels])
+            return DensePose(MIRRORED_LABEL[labels], doubts=self.doubts)
         turned = np.stack([MIRRORED_U[labels], MIRRORED_V[labels]])
         uv = self.uv[:, :, ::-1]
-        return DensePose(MIRRORED_LABEL[labels], np.where(turned, 1 - uv, uv))
+        return DensePose(MIRRORED_LABEL[labels], np.where(turned, 1 - uv, uv), self.doubts)
 
     def to_image(self) -> Image.Image:
         """An RGB picture of the labels for people to look at; not readable back."""
@@ -243,12 +259,35 @@ class ExchangedWarning(UserWarning):
     """U and V of a map seem to stand in each other's place."""
 
 
+class ImplausibleMapError(ValueError):
+    """What can be read as a map, but cannot be that of a body."""
+
+
 class AmbiguousOrderError(ValueError):
     """A map of three channels of which two could be the labels."""
 
 
 class ColourPictureError(ValueError):
     """A picture of three channels none of which holds labels."""
+
+
+def refuse_lossy(picture: Image.Image, labels: np.ndarray) -> None:
+    """Raise an error if labels were read from a file that changes numbers.
+
+    Args:
+        picture: as opened.
+        labels: its values ``(H, W)``, any whole numbers.
+
+    Raises:
+        ImplausibleMapError: for a JPEG whose values lie, but for ringing, in 0..24.
+    """
+    if picture.format not in LOSSY_FORMATS:
+        return
+    if labels.max() <= _RINGING and (labels < NUM_LABELS).mean() >= _RINGING_SHARE:
+        raise ImplausibleMapError(
+            "a map saved as JPEG: compression has put wrong labels along every outline, which cannot be undone; save "
+            "the map as PNG where it is made (for a photograph: pocold pose FILE --estimator FOLDER)"
+        )
 
 
 @contextmanager
@@ -270,7 +309,8 @@ def open_map(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     except PICTURE_ERRORS as error:
         raise ValueError(f"{path} cannot be read as a DensePose picture: {error}") from error
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        kind = ImplausibleMapError if isinstance(error, ImplausibleMapError) else ValueError
+        raise kind(f"{path}: {error}") from None
 
 
 def _detect_channel_order(values: np.ndarray) -> Literal["iuv", "vui"]:

@@ -96,7 +96,7 @@ class ModelPainter:
         seeds = [pair_seed(how.seed, source.name, target.name) for source, target in pairs]
         return self.pipeline(
             AppearanceCode.stack([self._code(source, size, frame) for source, _ in pairs]),
-            [DensePose(target.labels, target.uv) for _, target in pairs],
+            [DensePose(target.labels, target.uv, target.doubts) for _, target in pairs],
             height=size[0],
             width=size[1],
             frame=frame,
@@ -111,7 +111,7 @@ class ModelPainter:
         if key not in self._codes:
             self._codes[key] = self.pipeline.encode_appearance(
                 source.photo,
-                source_pose=DensePose(source.labels, source.uv),
+                source_pose=DensePose(source.labels, source.uv, source.doubts),
                 height=size[0],
                 width=size[1],
                 frame=frame,

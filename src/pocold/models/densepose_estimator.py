@@ -282,7 +282,7 @@ def _in_photo(estimate: Estimate, frame: PersonFrame) -> DensePose:
     inside = slice(rows.start + top, rows.stop + top), slice(columns.start + left, columns.stop + left)
     placed[inside] = labels[rows, columns].numpy()
     uv[:, *inside] = _enlarged_uv(estimate, labels)[:, rows, columns].numpy()
-    return DensePose(placed, uv)
+    return DensePose(placed, uv, doubts=())  # how sure the network is was asked before
 
 
 def _enlarged_uv(estimate: Estimate, labels: Tensor) -> Tensor:

@@ -53,10 +53,15 @@ def test_a_map_goes_through_all_formats(folder, capsys):
     assert DensePose.read("d.png").uv is not None
 
 
-def test_the_person_of_a_dump(folder):
+def test_the_person_of_a_dump(folder, capsys):
     write_street(folder / "dump.pkl", someone(9, 7), someone(20, 10, top=8, left=9, seed=1))
     pose("dump.pkl", "--size", "40x30", "-o", "one.png")
+    assert capsys.readouterr().err == (
+        "pocold: warning: dump.pkl: street.jpg shows 2 people; the largest is taken (pocold pose FILE --person 2 takes "
+        "the next)\n"
+    )
     pose("dump.pkl", "--size", "40x30", "--person", 2, "--picture", "street.jpg", "-o", "two.png")
+    assert capsys.readouterr().err == ""
     assert np.array_equal(DensePose.read("one.png").labels[8:28, 9:19], someone(20, 10, seed=1).labels)
     assert np.array_equal(DensePose.read("two.png").labels[3:12, 5:12], someone(9, 7).labels)
 
@@ -67,10 +72,13 @@ def test_all_pictures_of_a_dump(folder, capsys):
     for name in ("one.jpg", "two.jpg"):
         Image.new("RGB", (30, 40)).save(folder / "photos" / name)
     with detectron2():
-        content = [entry([someone()], "/x/one.jpg"), entry([someone(seed=1)], "two.jpg"), entry([], "empty.jpg")]
+        several = [someone(4, 3), someone(seed=1)]
+        content = [entry([someone()], "/x/one.jpg"), entry(several, "two.jpg"), entry([], "empty.jpg")]
         write(content, folder / "dump.pkl")
     pose("dump.pkl", "-o", "maps", "--photo", "photos")
-    assert capsys.readouterr().out == "maps: 2 maps; nobody was found in empty.jpg\n"
+    assert capsys.readouterr().out == (
+        "maps: 2 maps; nobody was found in empty.jpg; of several people the largest was taken (--person) in two.jpg\n"
+    )
     assert sorted(path.name for path in (folder / "maps").iterdir()) == ["one.iuv.png", "two.iuv.png"]
     assert np.array_equal(DensePose.read("maps/two.iuv.png").labels[3:15, 5:13], someone(seed=1).labels)
 

@@ -11,6 +11,7 @@ from pocold.densepose.formats.colours import ColourMapWarning, paint
 from pocold.densepose.formats.reading import is_dump, load_pose, read_people, read_pose
 from pocold.densepose.formats.writing import write_pose
 from pocold.densepose.maps import DensePose
+from pocold.densepose.plausibility import PlausibilityWarning
 from pocold.people.body.posing import draw_densepose
 from pocold.people.poses import POSES
 
@@ -88,7 +89,9 @@ def test_a_written_dump_names_its_photo(tmp_path, drawn):
 
 
 def test_the_largest_person_is_read_by_default(street):
-    largest, second = read_pose(street), read_pose(street, person=2)
+    with pytest.warns(PlausibilityWarning, match=r"dump\.pkl: street\.jpg shows 2 people; the largest is taken"):
+        largest = read_pose(street)
+    second = read_pose(street, person=2)
     assert largest.size == second.size == SIZE
     assert np.array_equal(largest.labels[8:28, 9:19], someone(20, 10, seed=1).labels)
     assert np.array_equal(second.labels[3:12, 5:12], someone(9, 7).labels)
@@ -255,11 +258,17 @@ def test_different_channels_are_no_labels(tmp_path, drawn):
 # -- mistakes ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("option", [{"person": 2}, {"picture": "a.jpg"}])
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"person": 2}, "shows one person, or people who touch, there is no person 2"),
+        ({"picture": "a.jpg"}, "is no dump: it holds one map, so there is no picture to choose"),
+    ],
+)
 @pytest.mark.parametrize("ending", ["png", "npz"])
-def test_only_dumps_have_people_to_choose(tmp_path, drawn, option, ending):
+def test_only_dumps_have_pictures_to_choose(tmp_path, drawn, option, message, ending):
     write_pose(drawn, tmp_path / f"map.{ending}")
-    with pytest.raises(ValueError, match="is no dump: it holds one map"):
+    with pytest.raises(ValueError, match=message):
         read_pose(tmp_path / f"map.{ending}", **option)
 
 

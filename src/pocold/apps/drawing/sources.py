@@ -1,7 +1,7 @@
 """The person that a command is given: photographs with their maps, or an appearance code."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -155,6 +155,13 @@ def warn(message: str) -> None:
     print(f"pocold: warning: {message}", file=sys.stderr)
 
 
+def tell_doubts(maps: Iterable[tuple[object, DensePose | None]], tell: Tell) -> None:
+    """Tell what speaks against maps, given with what to call them, to someone who does not see Python's warnings."""
+    for name, pose in maps:
+        for doubt in (pose.doubts or ()) if pose is not None else ():
+            tell(f"{name}: {doubt}")
+
+
 def with_map(photo: Photo, pipeline: PoseTransferPipeline, tell: Tell = warn) -> Photo:
     """A photograph with its map: what was given, or what the pipeline's estimator, or else the bundled one, finds.
 
@@ -284,7 +291,7 @@ def through(photo: Photo, frame: PersonFrame) -> Person:
 
 def framed(pose: DensePose, frame: Frame | PersonFrame) -> DensePose:
     """A map brought to another size, U and V included."""
-    return DensePose(frame.labels(pose.labels), None if pose.uv is None else frame.uv(pose.uv))
+    return DensePose(frame.labels(pose.labels), None if pose.uv is None else frame.uv(pose.uv), pose.doubts)
 
 
 def frame_mode(frame: FrameName) -> FrameMode:

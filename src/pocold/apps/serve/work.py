@@ -22,6 +22,7 @@ from pocold.apps.drawing.sources import (
     named_parts,
     read_person,
     read_photo,
+    tell_doubts,
     with_map,
     with_maps,
     working_size,
@@ -110,6 +111,7 @@ class Work:
                 report = Report(self._model, options, ["transfer", *(file.name for file in person.files)])
                 plan = plan_transfer(report, person, poses, maps, like, body.frame, body.paste_back)
                 self._check_size(plan.size)
+                tell_doubts([(target.text, target.pose) for target in plan.targets], request.tell)
                 warn_of_missing(plan.person, plan.targets, request.tell)
                 jobs = [Job(task, options, plan.size, plan.mode, stop) for task in plan.tasks()]
             pictures = [plan.finished(i, picture) for i, picture in enumerate(self._drawn(jobs))]
@@ -153,6 +155,7 @@ class Work:
                 photo = with_map(
                     read_photo(request.files.save(body.photo), own_map), self._model.pipeline, request.tell
                 )
+                tell_doubts([(photo.path, photo.pose)], request.tell)
                 likes = [body.like] if isinstance(body.like, File) else []
                 code = body.like if isinstance(body.like, str) else None
                 other = self._person(request, likes, code, [] if like_map is None else [like_map])
@@ -184,7 +187,9 @@ class Work:
                 estimator = self._model.pipeline.densepose_estimator
                 drawn = estimate_densepose(picture, estimator, str(path))
             elif isinstance(body.pose, File):
-                drawn = load_any_pose(request.files.save(body.pose))
+                path = request.files.save(body.pose)
+                drawn = load_any_pose(path)
+                tell_doubts([(path, drawn)], request.tell)
             else:
                 named = parse_pose(str(body.pose))
                 if body.like is None:
@@ -217,6 +222,7 @@ class Work:
         else:
             files = [request.files.save(photo) for photo in photos]
         person = read_person(files, maps)
+        tell_doubts([(photo.path, photo.pose) for photo in person.photos], request.tell)
         return with_maps(person, self._model.pipeline, request.tell)
 
     def _draw_options(self, body: DrawingBody, count: int) -> DrawOptions:

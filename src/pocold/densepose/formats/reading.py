@@ -15,7 +15,16 @@ from pocold.densepose.formats.colours import ColourMap, ColourMapWarning
 from pocold.densepose.formats.dumps import DumpedPicture, read_dump
 from pocold.densepose.formats.stick_figures import INSTEAD, is_stick_figure
 from pocold.densepose.formats.unpickling import is_pickle, is_torch_zip
-from pocold.densepose.maps import CHANNEL_ORDER_KEY, ChannelOrder, ColourPictureError, DensePose, PoseInput, open_map
+from pocold.densepose.maps import (
+    CHANNEL_ORDER_KEY,
+    ChannelOrder,
+    ColourPictureError,
+    DensePose,
+    PoseInput,
+    open_map,
+    refuse_lossy,
+)
+from pocold.densepose.plausibility import check_body, keep_person, people_apart, warn_outside
 from pocold.imaging.images import ImageInput, load_image
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".npy", ".npz", ".pkl", ".pickle", ".pt", ".pth"})
@@ -31,12 +40,13 @@ def read_pose(
     path: str | os.PathLike[str],
     layout: Layout = "auto",
     *,
-    person: int = 1,
+    person: int | None = None,
     picture: str | None = None,
     photo: ImageInput | None = None,
     size: tuple[int, int] | None = None,
 ) -> DensePose:
-    """Read the map of one person from any file that :mod:`pocold.densepose.formats` knows.
+    """Read the map of one person from any file that :mod:`pocold.densepose.formats` knows, and ask whether it can be a
+    body (:func:`pocold.densepose.plausibility.check_body`).
 
     Args:
         path: a picture (labels, IUV in any channel order, a visualiser's colours), ``.npy`` or ``.npz`` (see
@@ -44,7 +54,8 @@ def read_pose(
             form).
         layout: what a picture's or array's channels hold. ``auto`` tells labels, IUV and plain colours; colours over a
             photo (``parula`` or ``viridis``) must be said.
-        person: which one of a dump's picture, the largest first, from 1.
+        person: which one of a dump's picture, or of a map's people who do not touch, the largest first, from 1; None
+            takes the largest and says so if there are others.
         picture: which one of a dump of several, by its file name, with or without folders.
         photo: that a dump's boxes are pasted into, or that colours were drawn over. A dump's own photo is found by
             itself if it lies beside the dump, or where it did when the dump was made.
@@ -52,9 +63,11 @@ def read_pose(
 
     Warns:
         ColourMapWarning: if labels were told by colours.
+        PlausibilityWarning: if the map can hardly be that of one body, or shows several people and none was chosen.
 
     Raises:
         ValueError: if the file is missing, broken or refused, is none of these, or what it holds must be asked for.
+        ImplausibleMapError: if the map cannot be that of a body.
     """
     path = Path(path)
     if layout not in get_args(Layout):
@@ -63,9 +76,11 @@ def read_pose(
         if layout != "auto":
             raise ValueError(f"{path} is a dump: it says itself what it holds, leave out the layout {layout!r}")
         dumped = _choose(read_dump(path), picture, path)
-        return paste_person(dumped, path, person=person, photo=photo, size=size)
-    if picture is not None or person != 1:
-        raise ValueError(f"{path} is no dump: it holds one map, so there is no picture or person to choose")
+        if person is None and len(dumped.people) > 1:
+            _say_largest(f"{path}: {dumped.name}", len(dumped.people))
+        return paste_person(dumped, path, person=person or 1, photo=photo, size=size)
+    if picture is not None:
+        raise ValueError(f"{path} is no dump: it holds one map, so there is no picture to choose")
     if _starts_with(path, b"\x93NUMPY", b"PK"):
         if layout == "labels" or layout == "parula" or layout == "viridis":
             raise ValueError(
@@ -79,12 +94,17 @@ def read_pose(
             warnings.warn(f"{path}: {guess}", ColourMapWarning, stacklevel=2)
     if size not in (None, pose.size):
         raise ValueError(f"{path} is {pose.size[0]}x{pose.size[1]} (height x width), not {size[0]}x{size[1]}")
-    return pose
+    return check_body(_one_person(pose, person, path), str(path))
 
 
 def load_pose(pose: PoseInput, name: str = "pose") -> DensePose:
-    """:meth:`DensePose.load` for paths to any file that :func:`read_pose` can read without being told more."""
-    return read_pose(pose) if isinstance(pose, str | os.PathLike) else DensePose.load(pose, name)
+    """:meth:`DensePose.load`, for paths to any file that :func:`read_pose` can read without being told more.
+
+    Whatever it is, it is asked whether it can be a body (:func:`pocold.densepose.plausibility.check_body`).
+    """
+    if isinstance(pose, str | os.PathLike):
+        return read_pose(pose)
+    return check_body(DensePose.load(pose, name), name)
 
 
 def is_dump(path: Path) -> bool:
@@ -144,9 +164,26 @@ def paste_person(
         size = height, width
     assert size is not None
     try:
-        return dumped.people[person - 1].paste(size)
+        pose = dumped.people[person - 1].paste(size)
     except ValueError as error:
         raise ValueError(f"{path}: {dumped.name}: {error}") from None
+    return check_body(pose, f"{path}: {dumped.name}")
+
+
+def _one_person(pose: DensePose, person: int | None, path: Path) -> DensePose:
+    """The chosen one of the people of a map who do not touch."""
+    people = people_apart(pose.labels)
+    if person is None and len(people) > 1:
+        _say_largest(str(path), len(people))
+    chosen = 1 if person is None else person
+    if not 1 <= chosen <= len(people):
+        found = "one person, or people who touch" if len(people) == 1 else f"{len(people)} people"
+        raise ValueError(f"{path} shows {found}, there is no person {chosen}")
+    return pose if len(people) == 1 else keep_person(pose, people[chosen - 1])
+
+
+def _say_largest(what: str, count: int) -> None:
+    warn_outside(f"{what} shows {count} people; the largest is taken (pocold pose FILE --person 2 takes the next)")
 
 
 def _choose(pictures: list[DumpedPicture], picture: str | None, path: Path) -> DumpedPicture:
@@ -175,7 +212,9 @@ def _from_picture(picture: Image.Image, layout: Layout, photo: ImageInput | None
         values = np.asarray(picture)
         if values.ndim == 3 and (values != values[..., :1]).any():
             raise ValueError(f"expected labels, one channel or equal ones, got a picture of mode {picture.mode}")
-        return DensePose(values if values.ndim == 2 else values[..., 0]), None
+        values = values if values.ndim == 2 else values[..., 0]
+        refuse_lossy(picture, values)
+        return DensePose(values), None
     if layout == "parula" or layout == "viridis":
         seen = np.asarray(picture.convert("RGB"))
         plain = colours.recognise(seen, layout)
