@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,6 @@ from pocold.apps.bulk.painter import How, Painter
 from pocold.apps.bulk.run import _span
 from pocold.apps.drawing.options import DrawOptions
 from pocold.imaging.metadata import read_png_metadata
-from serving import wait_for
 
 ROWS = [("a.png", "walk:side", 1), ("b.png", "stand", 2), ("a.png", "b.iuv.png", 3), ("a.png", "stand", 4)]
 
@@ -168,6 +168,14 @@ def test_times_are_for_people():
         "1 h 00 min",
         "3 h 05 min",
     ]
+
+
+def wait_for(true, seconds):
+    """Wait until something is so."""
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.01)
 
 
 # -- several processes, and killed ones ------------------------------------------------------------------------------
