@@ -39,6 +39,7 @@ class How:
         like: whose build named poses get, see ``pocold transfer``; a path is absolute.
         frame: how photographs are framed.
         threads: of the processor, for each process.
+        weights: SHA-256 that the model must have, in whichever process or machine; None for any.
     """
 
     base: Path
@@ -46,6 +47,7 @@ class How:
     like: str
     frame: FrameName
     threads: int
+    weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,9 @@ class Painter:
 
     Attributes:
         encoded: how often a person was encoded.
+
+    Raises:
+        ValueError: if the model cannot be opened, or is another than it must be.
     """
 
     def __init__(self, how: How, device: str | None = None) -> None:
@@ -106,6 +111,10 @@ class Painter:
         options = how.options if device is None else replace(how.options, device=device)
         self.how = how
         self.model = with_estimator(open_for(options))
+        if how.weights not in (None, self.model.sha256):
+            raise StoppedError(
+                f"the model here has other weights (SHA-256 {self.model.sha256}) than where rows are read"
+            )
         self.encoded = 0
         self._people, self._codes = _Recent[Person](_PEOPLE), _Recent[AppearanceCode](_CODES)
 

@@ -75,6 +75,7 @@ def run_bulk(
         painter = Painter(how) if alone else None
         model = painter.model if painter else with_estimator(open_for(replace(how.options, device="cpu")))
         _check(model, options)
+        how = replace(how, weights=model.sha256)
         run = {"rows": survey.rows, "what the rows say": survey.sha256, **_identity(model, how, format, per_shard)}
         result = (
             Shards(output, run, survey.rows, options.overwrite, per_shard)
