@@ -79,7 +79,7 @@ def _connect(ray: Any, address: str, cores: int) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         ray.init(address=address, **how)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # one that does not start raises no more than that
         raise ValueError(f"--ray: no cluster at {address}: {str(error).splitlines()[0]}") from None
 
 
