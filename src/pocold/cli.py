@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from pocold.apps.commands import animate, edit, encode, mix, show, transfer
+from pocold.apps.commands import animate, bulk, edit, encode, mix, show, transfer
 from pocold.apps.pose import pose
 from pocold.apps.serve.command import serve
 from pocold.data.commands import check, shards, synth
@@ -84,6 +84,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "edit": edit,
     "mix": mix,
     "animate": animate,
+    "bulk": bulk,
     "show": show,
     "pose": pose,
     "serve": serve,

@@ -53,7 +53,7 @@ def pocold(command, *, model="toy", steps=2):
     words = command.split()
     if model is not None:
         words += ["--model", model]
-    if words[0] in ("transfer", "edit", "mix") and "--steps" not in words:
+    if words[0] in ("transfer", "edit", "mix", "bulk") and "--steps" not in words:
         words += ["--steps", str(steps)]
     main(words)
 

@@ -1,4 +1,4 @@
-"""The bodies of ``pocold transfer``, ``encode``, ``edit``, ``mix`` and ``show``. Heavy imports stay inside."""
+"""``pocold transfer``, ``encode``, ``edit``, ``mix``, ``animate``, ``bulk``, ``show``. Heavy imports stay inside."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -190,6 +190,42 @@ def animate(
     motion = {"turn": turn, "walk": walk, "between": between, "poses": poses, "pose": pose, "view": view}
     length = Length(fps, frames, seconds)
     run_animate(person, output, motion, length, loop, with_map, noise, source_pose, like, frame, how)
+
+
+def bulk(
+    jobs: Positional[Path],
+    how: OmitArgPrefixes[DrawOptions],
+    output: Output = None,
+    pose: tuple[str, ...] = (),
+    format: Literal["files", "webdataset"] = "files",
+    shards: int = 1000,
+    workers: int | None = None,
+    threads: int = 1,
+    ray: str | None = None,
+    like: str = "source",
+    frame: FrameName = "pad",
+) -> None:
+    """Draw as many pictures as a file has rows; see docs/bulk.md. Killed, the same command goes on where it was.
+
+    A row that cannot be drawn stops nothing: it is told in errors.jsonl, and the exit code is 1.
+
+    Args:
+        jobs: A file .csv, .jsonl or .parquet with columns photo and pose, and if need be seed, source_pose and output;
+            paths begin at its folder. Or a folder of photographs, each drawn in all poses of --pose.
+        output: Folder for the pictures, manifest.jsonl and errors.jsonl: a new or an empty one, or that of an earlier
+            run. --overwrite removes what that run left.
+        pose: Poses of a folder's photographs, see pocold transfer.
+        format: Pictures as files, or with their rows as WebDataset shards (tar).
+        shards: Rows of a shard.
+        workers: Processes that draw; 1 if not given, and with --ray one for each GPU or core of the cluster.
+        threads: Of each process. Pictures drawn with another number can differ in their last bits.
+        ray: Draw on a Ray cluster: its address, or local for one in this machine.
+        like: Whose build and place named poses get, see pocold transfer.
+        frame: How photographs and poses of another size are brought to the model's, see pocold transfer.
+    """
+    from pocold.apps.bulk.run import run_bulk
+
+    run_bulk(jobs, output, pose, format, shards, workers, ray, threads, like, frame, how)
 
 
 def show(picture: Positional[Path], json: bool = False) -> None:

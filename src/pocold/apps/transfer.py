@@ -1,12 +1,13 @@
 """``pocold transfer`` and ``pocold encode``: from what was typed to what is written."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from pocold.appearance import AppearanceCode
 from pocold.apps.drawing.draw import Task, draw_all, measured, progress_bar
 from pocold.apps.drawing.models import Model, open_model
 from pocold.apps.drawing.options import DrawOptions, FrameName, ModelOptions
@@ -39,6 +40,9 @@ from pocold.densepose.maps import DensePose
 from pocold.imaging.images import Frame, FrameMode
 from pocold.imaging.sheets import sheet_of_rows
 from pocold.people.body.camera import parse_size
+from pocold.pipeline import PoseTransferPipeline
+
+Encode = Callable[[PoseTransferPipeline, Person, Size | None, FrameMode], AppearanceCode]
 
 
 def run_transfer(
@@ -126,17 +130,21 @@ class TransferPlan:
         """Of the pictures of each pose."""
         return [self.options.seed + i for i in range(self.options.num_images)]
 
-    def tasks(self) -> list[Task]:
-        """What is to be drawn. The person is encoded here, once, or once for each part of the photograph."""
+    def tasks(self, encode: Encode = encode_person) -> list[Task]:
+        """What is to be drawn. The person is encoded here, once, or once for each part of the photograph.
+
+        Args:
+            encode: does it; whoever draws one person many times remembers the code.
+        """
         pipeline, tasks = self.report.model.pipeline, []
         code = None
         if None in self.frames:
-            code = encode_person(pipeline, self.person, asked_size(self.options), self.mode)
+            code = encode(pipeline, self.person, asked_size(self.options), self.mode)
         for target, place in zip(self.targets, self.frames, strict=True):
             pose = target.pose
             if place is not None:
                 pose = framed(pose, place)
-                code = encode_person(pipeline, through(self.person.photos[0], place), place.size)
+                code = encode(pipeline, through(self.person.photos[0], place), place.size, "pad")
             assert code is not None  # of the whole photograph, or of this part
             tasks += [Task(code, pose, seed) for seed in self.seeds]
         return tasks

@@ -137,9 +137,7 @@ def read_photo(path: Path, pose: Path | None = None) -> Photo:
         ValueError: if either cannot be read, or their sizes differ.
     """
     picture = load_image(path, str(path))
-    channels: ChannelOrder = "auto"
-    if pose is None:
-        pose, channels = find_map(Path(), _MAPS, folder=str(path.parent), stem=path.stem, path="", name="", split="")
+    pose, channels = map_of(path, pose)
     if pose is None:
         return Photo(path, picture)
     if is_keypoints(pose):
@@ -148,6 +146,13 @@ def read_photo(path: Path, pose: Path | None = None) -> Photo:
         found = read_pose(pose, channels) if channels != "auto" else read_pose(pose, photo=picture)
     _check_size(found.size, picture, pose, path)
     return Photo(path, picture, found)
+
+
+def map_of(photo: Path, pose: Path | None = None) -> tuple[Path | None, ChannelOrder]:
+    """The file of a photograph's map, ``pose`` or what lies beside it, and its channel order; None if there is none."""
+    if pose is not None:
+        return pose, "auto"
+    return find_map(Path(), _MAPS, folder=str(photo.parent), stem=photo.stem, path="", name="", split="")
 
 
 def warn(message: str) -> None:

@@ -1,6 +1,7 @@
 """Fit a named pose to the person seen in another DensePose map: height, position and build."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -55,6 +56,13 @@ def _measure(labels: np.ndarray) -> _Measures:
     )  # fmt: skip
 
 
+@cache  # of five turns each way and seven weights: every pose that is fitted asks for some of them
+def _standing(turn: int, weight: float) -> _Measures:
+    """The average body of one weight, seen from one side."""
+    shape = replace(AVERAGE, weight=weight)
+    return _measure(draw_densepose(POSES["stand"], turn, "full", (256, 176), shape).labels)
+
+
 def _build(reference: _Measures, size: tuple[int, int]) -> BodyShape:
     """The average body, as heavy as makes its torso as wide as the reference's, seen from the same side."""
     if reference.width == 0:
@@ -62,20 +70,15 @@ def _build(reference: _Measures, size: tuple[int, int]) -> BodyShape:
     back, right = reference.turn
     side = 1 if right >= 0.5 else -1
 
-    def standing(turn: int, weight: float) -> _Measures:
-        return _measure(
-            draw_densepose(POSES["stand"], side * turn, "full", (256, 176), replace(AVERAGE, weight=weight)).labels
-        )
-
     def apart(turn: int) -> float:
-        seen = standing(turn, AVERAGE.weight).turn
+        seen = _standing(side * turn, AVERAGE.weight).turn
         return abs(seen[0] - back) + abs(seen[1] - right)
 
     turn = min(_TURNS, key=apart)
     scale = reference.whole or reference.head
 
     def misfit(weight: float) -> float:
-        seen = standing(turn, weight)
+        seen = _standing(side * turn, weight)
         return abs(seen.width / (seen.whole if reference.whole else seen.head) - reference.width / scale)
 
     return replace(AVERAGE, weight=min(_WEIGHTS, key=misfit))
