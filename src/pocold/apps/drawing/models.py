@@ -8,6 +8,7 @@ from torch import nn
 from pocold.apps.drawing.options import Precision
 from pocold.checkpoints import BUNDLED, weights_hash
 from pocold.devices import PRECISIONS, choose_device
+from pocold.models.densepose_estimator import open_estimator
 from pocold.pipeline import PoseTransferPipeline
 
 
@@ -45,6 +46,13 @@ def open_model(folder: Path | None = None, precision: Precision = "auto", device
     pipeline.to(place)
     pipeline.set_progress_bar_config(disable=True)
     return Model(pipeline, found.resolve().name, digest)
+
+
+def with_estimator(model: Model) -> Model:
+    """A model with an estimator, the bundled one if its folder has none: read once, not for every photograph."""
+    if model.pipeline.densepose_estimator is None:
+        model.pipeline.register_modules(densepose_estimator=open_estimator().to(model.pipeline.device))
+    return model
 
 
 def pipeline_hash(pipeline: PoseTransferPipeline) -> str:

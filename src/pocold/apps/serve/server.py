@@ -7,10 +7,9 @@ from types import FrameType
 
 import uvicorn
 
-from pocold.apps.drawing.models import Model, open_model
+from pocold.apps.drawing.models import open_model, with_estimator
 from pocold.apps.serve.app import Service, create_app
 from pocold.apps.serve.command import ServeOptions
-from pocold.models.densepose_estimator import open_estimator
 
 
 def open_service(options: ServeOptions) -> Service:
@@ -23,13 +22,6 @@ def open_service(options: ServeOptions) -> Service:
     if options.scheduler is not None:
         model.pipeline.set_scheduler(options.scheduler)
     return Service(options, with_estimator(model))
-
-
-def with_estimator(model: Model) -> Model:
-    """A model with an estimator, the bundled one if its folder has none: read once, not for every photograph."""
-    if model.pipeline.densepose_estimator is None:
-        model.pipeline.register_modules(densepose_estimator=open_estimator().to(model.pipeline.device))
-    return model
 
 
 class _Server(uvicorn.Server):
