@@ -41,7 +41,7 @@ def inputs_of(kind):
 
 
 def check_graph(graph):
-    """What ComfyUI checks before it runs a workflow: links of the right type, values that are allowed, nothing missing."""
+    """What ComfyUI checks before it runs a workflow: links of the right type, allowed values, nothing missing."""
     for number, node in graph.items():
         kind, given = node["class_type"], node["inputs"]
         if kind in CORE:

@@ -1,15 +1,16 @@
 """What each node does, with a toy model: the same as the pipeline and the commands."""
 
 import json
+import sys
 import types
 
 import numpy as np
 import pytest
 import torch
 from drawing_helpers import pixels, pocold
-from estimators import colour_estimator, photo_of
 from PIL import Image
 
+from estimators import colour_estimator, photo_of
 from pocold.appearance import AppearanceCode
 from pocold.apps.comfyui import NODE_CLASS_MAPPINGS
 from pocold.densepose.maps import DensePose
@@ -94,7 +95,8 @@ def test_settings_are_followed(model, maps, code):
     batch = run("PocoldTransfer", model, code, maps["a"], steps=2, settings=settings)
     drawn = model.pipeline(
         code, maps["a"][0], num_inference_steps=2, guidance="joint", pose_guidance_scale=2,
-        appearance_guidance_scale=0, guidance_floor=None, height=64, width=48, generator=torch.Generator().manual_seed(0),
+        appearance_guidance_scale=0, guidance_floor=None, height=64, width=48,
+        generator=torch.Generator().manual_seed(0),
     ).images[0]  # fmt: skip
     np.testing.assert_array_equal(picture(batch), np.asarray(drawn))
     assert run("PocoldSettings").arguments() == type(settings)().arguments()
@@ -143,7 +145,7 @@ def test_edit_is_the_commands(here, model, maps):
         (torch.zeros(1, 64, 64), "mask is black: there is nothing to change; white is what may change"),
         (
             torch.ones(1, 64, 64),
-            "mask is 64x64 .height x width., but image 128x88: a mask has the size|a map has the size",
+            r"mask is 64x64 \(height x width\), but image 128x88: a map has the size of its photograph",
         ),
         (torch.ones(2, *SIZE), "mask: expected one for all photographs, or one for each of 1, got 2"),
         (torch.ones(1, *SIZE, 3), r"mask: expected masks \(B, H, W\), got \(1, 128, 88, 3\)"),
@@ -214,7 +216,7 @@ def test_cut_out(model, maps, drawn_folder):
     assert cut.shape == (1, *SIZE, 3)
     assert pose.size == SIZE
     assert pose.visible_parts == maps["a"][0].visible_parts
-    with pytest.raises(ValueError, match="the map is 128x88 .height x width., but image 198x208"):
+    with pytest.raises(ValueError, match=r"the map is 128x88 \(height x width\), but image 198x208"):
         run("PocoldCutOut", model, photo, maps["a"])
     with pytest.raises(ValueError, match="image: expected one map for each of 1 photographs, got 2"):
         run("PocoldCutOut", model, photo, (wide, wide))
@@ -245,9 +247,7 @@ def test_poses_of_files(tmp_path, maps, monkeypatch):
     (tmp_path / "maps").mkdir()
     for number, name in ((10, "a"), (9, "b")):
         maps[name][0].write(tmp_path / "maps" / f"{number}.png")
-    monkeypatch.setitem(
-        __import__("sys").modules, "folder_paths", types.SimpleNamespace(get_input_directory=lambda: tmp_path)
-    )
+    monkeypatch.setitem(sys.modules, "folder_paths", types.SimpleNamespace(get_input_directory=lambda: tmp_path))
     (one,), _ = run("PocoldPoseFromFile", ' "maps/10.png" ')
     np.testing.assert_array_equal(one.labels, maps["a"][0].labels)
     both, _ = run("PocoldPoseFromFile", "maps", before=maps["a-back"])
@@ -327,7 +327,7 @@ def test_models_are_checked_before_anything_runs(drawn_folder, tmp_path):
     assert node.IS_CHANGED(folder=str(drawn_folder / "toy")) != node.IS_CHANGED(folder=str(drawn_folder / "hint"))
 
 
-class Stopped(Exception):
+class StopError(Exception):
     pass
 
 
@@ -347,13 +347,12 @@ def comfy(monkeypatch):
     def throw():
         if comfy.pressed:
             comfy.pressed = False
-            raise Stopped
+            raise StopError
 
     comfy = types.SimpleNamespace(bars=[], pressed=False, stop_after=None)
-    modules = __import__("sys").modules
-    monkeypatch.setitem(modules, "comfy.utils", types.SimpleNamespace(ProgressBar=ProgressBar))
+    monkeypatch.setitem(sys.modules, "comfy.utils", types.SimpleNamespace(ProgressBar=ProgressBar))
     monkeypatch.setitem(
-        modules, "comfy.model_management",
+        sys.modules, "comfy.model_management",
         types.SimpleNamespace(
             throw_exception_if_processing_interrupted=throw, get_torch_device=lambda: torch.device("cpu")
         ),
@@ -367,14 +366,14 @@ def test_progress_is_told_and_a_stop_is_heard(model, maps, code, comfy):
     assert comfy.bars[0].total == 200
     assert comfy.bars[0].values == [0, 50, 100, 150, 200]
     comfy.stop_after = 3
-    with pytest.raises(Stopped):
+    with pytest.raises(StopError):
         run("PocoldTransfer", model, code, poses, steps=2)
     assert comfy.bars[1].values == [0, 50, 100]
     comfy.stop_after = None
     again = run("PocoldTransfer", model, code, poses, steps=2)  # nothing of the stopped run is left
     torch.testing.assert_close(again, whole, rtol=0, atol=0)
     comfy.stop_after = 1
-    with pytest.raises(Stopped):
+    with pytest.raises(StopError):
         run("PocoldPoseFromKeypoints", [openpose(), openpose()])
 
 

@@ -87,7 +87,7 @@ def find_maps(model: Model, pictures: Sequence[Image.Image], name: str) -> Maps:
     """
     estimator = model.pipeline.densepose_estimator
     assert estimator is not None  # the node that loads a model sees to it
-    tell, found = host.progress(len(pictures)), []
+    tell, found = host.progress(len(pictures)), list[DensePose]()
     for i, (picture, of) in enumerate(zip(pictures, named(name, len(pictures)), strict=True), 1):
         found.append(estimate_densepose(picture, estimator, of))
         tell(i)

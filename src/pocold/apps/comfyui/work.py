@@ -1,6 +1,6 @@
 """What the nodes do: each calls what a command calls. Loaded when a node runs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -153,7 +153,7 @@ def keypoint_poses(keypoints: Any, person: int) -> Maps:
         ValueError: if they are of another kind, or no picture shows so many people.
     """
     pictures = keypoints if isinstance(keypoints, list | tuple) else [keypoints]
-    tell, maps = host.progress(len(pictures)), []
+    tell, maps = host.progress(len(pictures)), list[DensePose]()
     for i, content in enumerate(pictures, 1):
         people = openpose_people(content, f"keypoints {i}")
         if len(people) >= person:
@@ -242,9 +242,7 @@ def animate(
 
 
 def _drawn(model: Model, tasks: Sequence[Task], options: DrawOptions, size: Size, frame: FrameMode) -> Tensor:
-    pictures: Iterable[Image.Image]
-    pictures = draw_all(model.pipeline, tasks, options, size, frame, host.progress(len(tasks)))
-    return to_image(list(pictures))
+    return to_image(list(draw_all(model.pipeline, tasks, options, size, frame, host.progress(len(tasks)))))
 
 
 def edit(
