@@ -41,7 +41,7 @@ def ask(server: str, route: str, body: dict[str, Any]) -> dict[str, Any]:
     headers = {"Content-Type": "application/json"}
     if token := os.environ.get("POCOLD_TOKEN"):
         headers["Authorization"] = f"Bearer {token}"
-    request = urllib.request.Request(server + route, json.dumps(body).encode(), headers)
+    request = urllib.request.Request(server.rstrip("/") + route, json.dumps(body).encode(), headers)
     try:
         with urllib.request.urlopen(request) as answer:
             return json.load(answer)
