@@ -151,6 +151,6 @@ def test_the_drawing_commands(tmp_path, monkeypatch, capsys):
 
 
 def test_every_example_is_run():
-    tested = Path(__file__).read_text()
-    for script in (ROOT / "examples").glob("*.py"):
+    tested = Path(__file__).read_text() + (ROOT / "tests" / "apps" / "test_app_examples.py").read_text()
+    for script in (ROOT / "examples").glob("*.*"):
         assert f'"{script.name}"' in tested, f"{script.name} has no test"

@@ -283,6 +283,24 @@ def _openpose(content: dict[str, Any]) -> KeypointPicture:
     return _picture("", people)
 
 
+def openpose_people(content: Any, name: str = "keypoints") -> tuple[Keypoints, ...]:
+    """The people of one picture as OpenPose's JSON has them, decoded; the largest first.
+
+    Args:
+        content: with ``people``, and their ``pose_keypoints_2d``.
+        name: what to call it in errors.
+
+    Raises:
+        ValueError: if it is of another kind, or cannot be understood.
+    """
+    if not isinstance(content, dict) or not isinstance(content.get("people"), list):
+        raise ValueError(f"{name}: expected OpenPose's people with pose_keypoints_2d, got {type(content).__name__}")
+    try:
+        return tuple(person for person in _openpose(content).people if person.given.any())
+    except (AttributeError, TypeError, ValueError, KeyError, OverflowError) as error:
+        raise ValueError(f"{name}: keypoints that cannot be understood: {error}") from None
+
+
 def _coco(content: dict[str, Any]) -> list[KeypointPicture]:
     images = {image["id"]: image for image in content.get("images", [])}
     groups: dict[Any, list[Keypoints]] = {key: [] for key in images}

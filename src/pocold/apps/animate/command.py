@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 
+from pocold.appearance import AppearanceCode
 from pocold.apps.animate.motions import Length, Motion, between, from_files, turn, walk
 from pocold.apps.drawing.draw import Task, draw_all, measured, progress_bar
 from pocold.apps.drawing.options import DrawOptions, FrameName
@@ -70,11 +71,7 @@ def run_animate(
     with measured(report), progress_bar(len(moved.maps)) as progress:
         code = encode_person(pipeline, person, asked_size(options), mode)
         shown = [framed(pose, Frame(pose.size, size, mode)) for pose in moved.maps]
-        starts = _starts(pipeline, shown, noise, options.seed)
-        tasks = [
-            Task(code, pose, options.seed + (i if noise == "fresh" else 0), start)
-            for i, (pose, start) in enumerate(zip(shown, starts, strict=True))
-        ]
+        tasks = frame_tasks(pipeline, code, shown, noise, options.seed)
         frames = []
         for pose, picture in zip(shown, draw_all(pipeline, tasks, options, size, mode, progress), strict=True):
             frames.append(_beside(picture, map_tile(pose, size)) if with_map else picture)
@@ -121,6 +118,28 @@ def _moved(stage: Stage, motion: dict[str, Any], length: Length, loop: bool) -> 
     if motion["walk"]:
         return walk(stage, motion["view"], length)
     return between(stage, motion["between"], length, loop)
+
+
+def frame_tasks(
+    pipeline: PoseTransferPipeline, code: AppearanceCode, poses: Sequence[DensePose], noise: Noise, seed: int
+) -> list[Task]:
+    """What is to be drawn of one person for frames that follow each other.
+
+    Args:
+        pipeline: draws.
+        code: the person.
+        poses: the maps, framed to the pictures' size.
+        noise: ``shared`` by all frames, of the body's ``surface``, or ``fresh`` for each.
+        seed: of the noise; ``fresh`` counts up from it.
+
+    Raises:
+        ValueError: for ``surface`` noise, if a map has no U and V.
+    """
+    starts = _starts(pipeline, poses, noise, seed)
+    return [
+        Task(code, pose, seed + (i if noise == "fresh" else 0), start)
+        for i, (pose, start) in enumerate(zip(poses, starts, strict=True))
+    ]
 
 
 def _starts(

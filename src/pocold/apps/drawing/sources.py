@@ -144,7 +144,7 @@ def read_photo(path: Path, pose: Path | None = None) -> Photo:
         found = read_keypoint_pose(pose, size=(picture.height, picture.width))
     else:
         found = read_pose(pose, channels) if channels != "auto" else read_pose(pose, photo=picture)
-    _check_size(found.size, picture, pose, path)
+    check_map_size(found.size, picture, pose, path)
     return Photo(path, picture, found)
 
 
@@ -212,11 +212,12 @@ def read_garments(photo: Photo, path: Path | None = None) -> np.ndarray | None:
         raise ValueError(f"no such garment map: {path}") from None
     except PICTURE_ERRORS as error:
         raise ValueError(f"{path} cannot be read as a garment map: {error}") from error
-    _check_size(classes.shape, photo.picture, path, photo.path)
+    check_map_size(classes.shape, photo.picture, path, photo.path)
     return classes
 
 
-def _check_size(size: Sequence[int], picture: Image.Image, path: Path, photo: Path) -> None:
+def check_map_size(size: Sequence[int], picture: Image.Image, path: Path, photo: Path) -> None:
+    """Raise a ValueError unless a map or mask, of (height, width), has the size of its photograph."""
     if tuple(size) != (picture.height, picture.width):
         raise ValueError(
             f"{path} is {size[0]}x{size[1]} (height x width), but {photo} {picture.height}x{picture.width}: "
