@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from pocold.apps.drawing.options import Precision
+from pocold.apps.drawing.options import DrawOptions, ModelOptions, Precision
 from pocold.checkpoints import BUNDLED, weights_hash
 from pocold.devices import PRECISIONS, choose_device
 from pocold.pipeline import PoseTransferPipeline
@@ -45,6 +45,14 @@ def open_model(folder: Path | None = None, precision: Precision = "auto", device
     pipeline.to(place)
     pipeline.set_progress_bar_config(disable=True)
     return Model(pipeline, found.resolve().name, digest)
+
+
+def open_for(options: ModelOptions) -> Model:
+    """The model that the options name, with the scheduler that they name."""
+    model = open_model(options.model, options.precision, options.device)
+    if isinstance(options, DrawOptions) and options.scheduler is not None:
+        model.pipeline.set_scheduler(options.scheduler)
+    return model
 
 
 def pipeline_hash(pipeline: PoseTransferPipeline) -> str:
