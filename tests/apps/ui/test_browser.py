@@ -41,7 +41,7 @@ def server(drawn_folder, tmp_path_factory):
         patch.setattr(densepose_estimator, "BUNDLED", drawn_folder / "blind")
         for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):
             patch.setenv(name, "")  # so that what the server sets is put back
-        app, sessions = create_app(UiOptions(model=drawn_folder / "sized"), tmp_path_factory.mktemp("ui"))
+        app, sessions = create_app(UiOptions(model=drawn_folder / "sized"), tmp_path_factory.mktemp("ui"), grace=0.1)
         listening = listen("127.0.0.1", 0)
         running = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=2))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})

@@ -22,7 +22,7 @@ def model(drawn_folder):
 
 @pytest.fixture
 def sessions(tmp_path):
-    return opened(tmp_path / "root", SIZE)[0]
+    return opened(tmp_path / "root")[0]
 
 
 @pytest.fixture
@@ -113,9 +113,9 @@ def test_second_photographs_and_maps_are_kept_and_taken_away(handlers, sessions,
     assert "a map has the size of its photograph" in handlers.garments(str(here / "small.png"), PAGE)[0]
 
 
-def test_a_closed_page_leaves_nothing(handlers, sessions):
-    folder = sessions.get("page").folder
+def test_a_page_that_is_loaded_again_begins_anew(handlers, sessions, here):
+    handlers.second("edit")(str(here / "b.png"), PAGE)
     handlers.closed(PAGE)
-    assert not folder.exists()
+    assert sessions.get("page").second["edit"].name == "b.png"  # it may come back
     handlers.opened(PAGE)
-    assert sessions.get("page").folder.is_dir()
+    assert sessions.get("page").second["edit"].name == "other.png"

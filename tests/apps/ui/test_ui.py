@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +13,16 @@ from PIL import Image
 
 from pocold.apps.drawing.options import DrawOptions
 from pocold.apps.drawing.results import describe
+from pocold.apps.drawing.sources import read_photo
 from pocold.apps.ui import drawing, looking, notices
 from pocold.apps.ui.command import UiOptions
 from pocold.apps.ui.drawing import How, State
+from pocold.apps.ui.example import pose_pictures
 from pocold.apps.ui.server import announcement
 from pocold.imaging.animations import read_notes
+from pocold.people.body.posing import draw_densepose
 from pocold.people.poses import POSES
+from pocold.people.sheets import pose_tiles, shaded_pose
 
 SIZE = (128, 88)
 HOW = How(DrawOptions(steps=2))
@@ -30,7 +35,7 @@ def model(drawn_folder):
 
 @pytest.fixture
 def sessions(tmp_path):
-    return opened(tmp_path / "root", SIZE)[0]
+    return opened(tmp_path / "root")[0]
 
 
 @pytest.fixture
@@ -79,13 +84,13 @@ def test_stopping_keeps_what_was_drawn(session, model):
 
 
 def test_a_painted_region_changes_and_nothing_else(session, model):
-    strokes = Image.new("RGBA", (44, 64))  # half the size of the photograph
+    strokes = Image.new("RGBA", (44, 64))  # a quarter of the size of the photograph
     strokes.paste((255, 0, 0, 255), (10, 20, 30, 40))
     mask = looking.painted_mask(session, {"layers": [strokes]})
     last = ended(session, model, drawing.edit(session, HOW, [], mask, 0, 0))
     before, after = pixels(session.photos[0]), pixels(last.files[0])
-    inside = np.zeros(SIZE, dtype=bool)
-    inside[40:80, 20:60] = True
+    inside = np.zeros((256, 176), dtype=bool)
+    inside[80:160, 40:120] = True
     np.testing.assert_array_equal(after[~inside], before[~inside])
     assert (after[inside] != before[inside]).any()
     assert "--mask mask.png --like other.png" in last.again[0]
@@ -153,7 +158,7 @@ def test_what_a_photograph_shows_of_a_pose(session, model):
 
 def test_who_is_found(session, model, here):
     assert looking.found_sentence(session.person).endswith("of 24 parts of the body are seen.")
-    assert looking.found_picture(session.person).size == SIZE[::-1]
+    assert looking.found_picture(session.person).size == (176, 256)
     assert looking.suggested_frame(session.person, model) == "pad"
     Image.open(here / "a.png").resize((200, 200)).save(here / "wide.png")
     looking.look(session, model, [session.save(here / "wide.png")], [])
@@ -183,10 +188,21 @@ def test_regions_are_garments_and_parts_that_are_there(session):
     assert not {"garment:background", "garment:skin", "parts:background"} & set(found.values())
 
 
-def test_every_pose_has_a_picture():
-    pictures = looking.pose_pictures((44, 30))
-    assert [name for _, name in pictures] == list(POSES)
-    assert all(np.asarray(picture).any() for picture, _ in pictures)
+def test_every_pose_has_its_picture():
+    pictures = {name: picture for picture, name in pose_pictures()}
+    assert list(pictures) == list(POSES)
+    for name in ("stand", "kick"):  # else: scripts/ui_pictures.py
+        drawn = shaded_pose(draw_densepose(POSES[name], 25.0, "full", (192, 132)))
+        off = np.abs(np.asarray(drawn, dtype=float) - np.asarray(pictures[name], dtype=float))
+        assert off.mean() < 4
+    with pytest.raises(ValueError, match="expected a sheet of 51 poses, 1320x1248, got 1320x1040"):
+        pose_tiles(Image.new("RGB", (1320, 1040)), 51)
+
+
+def test_the_example_says_that_it_is_synthetic(session):
+    for path in (session.photos[0], session.second["edit"]):
+        assert describe(path)["synthetic"] is True
+        assert {"garment:top", "parts:top"} <= set(dict(looking.regions(read_photo(path))).values())
 
 
 # -- sessions ----------------------------------------------------------------------------------------------------------
@@ -205,6 +221,22 @@ def test_files_are_gone_with_their_page(sessions, session, here):
     with pytest.raises(ValueError, match="load the page again"):
         sessions.get("page")
     sessions.close("page")  # twice is no harm
+
+
+def test_a_page_that_comes_back_in_time_keeps_its_files(tmp_path, here):
+    sessions, session = opened(tmp_path / "left", grace=0.5)
+    sessions.leave("page")
+    assert session.stop.is_set()
+    assert sessions.get("page") is session
+    time.sleep(1)
+    assert session.folder.is_dir()
+    sessions.leave("page")
+    sessions.leave("page")
+    until = time.monotonic() + 30
+    while len(sessions) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not session.folder.exists()
+    sessions.leave("page")  # of one that is gone is no harm
 
 
 def test_a_page_that_is_closed_ends_its_drawing(sessions, session, model):

@@ -1,17 +1,21 @@
-"""What a page begins with: two people of the library's own, with exact maps, so that the first click draws."""
+"""What a page begins with: two people who do not exist, with exact maps, so that the first click draws.
 
+Their pictures, and those of the named poses, are packed beside this file: drawing them takes a while.
+``scripts/ui_pictures.py`` drew them.
+"""
+
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from pocold.apps.demo import SOURCE_POSE, photograph
 from pocold.apps.drawing.sources import Person, read_person
-from pocold.imaging.metadata import write_png
-from pocold.people.rendering.render import random_person
+from pocold.people.poses import POSES
+from pocold.people.sheets import pose_tiles
 
-_PEOPLE = {"person": (1, 1), "other": (1, 21)}  # seeds and numbers; nobody that a model was trained on
-_SIZE = (256, 176)  # unless the model has one of its own
+PICTURES = Path(__file__).parent / "pictures"
+PEOPLE = {"person": (1, 1), "other": (1, 21)}  # seeds and numbers; nobody that the bundled model was trained on
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +35,17 @@ class Example:
     pose: tuple[str, float] = ("walk", 35.0)
 
 
-def write_example(folder: Path, size: tuple[int, int] | None) -> Example:
-    """Draw the two people into a folder, at a size (height, width)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, (seed, number) in _PEOPLE.items():
-        picture = photograph(random_person(seed, number), SOURCE_POSE, size or _SIZE)
-        paths.append(folder / f"{name}.png")
-        write_png(Image.fromarray(picture.image), paths[-1], {"person": [seed, number], "pose": SOURCE_POSE})
-        picture.densepose.write(folder / f"{name}.iuv.png")
-        Image.fromarray(picture.garments).save(folder / f"{name}.garments.png")
-    return Example(*paths, read_person(paths[:1]))
+def copy_example(folder: Path) -> Example:
+    """Copy the two people into a folder, which is made."""
+    folder.mkdir(parents=True)
+    for name in PEOPLE:
+        for file in PICTURES.glob(f"{name}.*"):
+            shutil.copyfile(file, folder / file.name)
+    photo, other = (folder / f"{name}.png" for name in PEOPLE)
+    return Example(photo, other, read_person([photo]))
+
+
+def pose_pictures() -> list[tuple[Image.Image, str]]:
+    """All named poses as pictures, each with its name."""
+    with Image.open(PICTURES / "poses.png") as sheet:
+        return list(zip(pose_tiles(sheet.convert("RGB"), len(POSES)), POSES, strict=True))

@@ -39,8 +39,8 @@ class Handlers:
         self._sessions.open(_key(request))
 
     def closed(self, request: gr.Request) -> None:
-        """A page was closed: its files go, and what is drawn for it stops."""
-        self._sessions.close(_key(request))
+        """A page was closed."""
+        self._sessions.leave(_key(request))
 
     def stop(self, request: gr.Request) -> None:
         """Stop what is being drawn."""

@@ -18,19 +18,12 @@ from pocold.densepose.coverage import missing_parts
 from pocold.densepose.labels import BODY_PARTS
 from pocold.densepose.maps import DensePose
 from pocold.imaging.metadata import write_png
-from pocold.people.body.posing import draw_densepose
-from pocold.people.poses import POSES
 from pocold.people.rendering.surface import CLASS_ID, CLASSES
 from pocold.people.sheets import shaded_pose
 
 _SHOWN = 768  # pixels of the longest side of what is shown but not drawn
 _NOT_WORN = frozenset({"background", "skin", "face"})
 _PARTS = [part for part in BODY_PARTS if part not in ("background", "body")]
-
-
-def pose_pictures(size: tuple[int, int] = (176, 120), view: float = 25.0) -> list[tuple[Image.Image, str]]:
-    """All named poses, each with its name, (height, width) ``size``."""
-    return [(shaded_pose(draw_densepose(pose, view, "full", size)), name) for name, pose in POSES.items()]
 
 
 def look(session: Session, model: Model, photos: Sequence[Path], maps: Sequence[Path]) -> list[str]:
@@ -84,7 +77,8 @@ def suggested_frame(person: Person | None, model: Model) -> FrameName:
     size = model.pipeline.native_size
     if person is None or size is None or not person.photos or any(photo.pose is None for photo in person.photos):
         return "pad"
-    return "pad" if all(photo.size == size for photo in person.photos) else "person"
+    fits = all(photo.size[0] * size[1] == photo.size[1] * size[0] for photo in person.photos)
+    return "pad" if fits else "person"
 
 
 def target(session: Session, model: Model, how: How) -> tuple[Image.Image | None, str]:

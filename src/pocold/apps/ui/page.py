@@ -10,7 +10,7 @@ from pocold.apps.drawing.models import Model
 from pocold.apps.drawing.options import DrawOptions
 from pocold.apps.ui import looking, notices
 from pocold.apps.ui.drawing import How
-from pocold.apps.ui.example import Example
+from pocold.apps.ui.example import Example, pose_pictures
 from pocold.apps.ui.handlers import Handlers, editor_value
 from pocold.densepose.labels import BODY_PARTS
 from pocold.people.poses import POSES
@@ -134,7 +134,7 @@ def _tabs(handlers: Handlers, model: Model, example: Example) -> tuple[dict[str,
 def _pose_tab(parts: dict[str, Any], handlers: Handlers, model: Model, example: Example) -> list[Any]:
     name, view = example.pose
     parts["poses"] = gr.Gallery(
-        looking.pose_pictures(), label="Poses", columns=6, height=290, allow_preview=False, object_fit="contain",
+        pose_pictures(), label="Poses", columns=6, height=290, allow_preview=False, object_fit="contain",
         selected_index=list(POSES).index(name), interactive=False, buttons=[], elem_id="poses",
     )  # fmt: skip
     parts["turn"] = gr.Slider(
@@ -242,8 +242,8 @@ def _settings_and_results(handlers: Handlers) -> tuple[list[Any], list[Any]]:
             interactive=False, elem_id="again",
         )  # fmt: skip
     with gr.Row():
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=90, elem_id="seed")
-        count = gr.Slider(1, 8, 1, step=1, label="Pictures", min_width=110)
+        seed = gr.Number(0, label="Seed", precision=0, min_width=90, elem_id="seed")
+        count = gr.Slider(1, 8, 1, step=1, label="Pictures", min_width=110, elem_id="pictures")
         steps = gr.Slider(1, max(50, handlers.own_steps), handlers.own_steps, step=1, label="Steps", min_width=110,
                           elem_id="steps")  # fmt: skip
     with gr.Row():

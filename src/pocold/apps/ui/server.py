@@ -13,7 +13,7 @@ from pocold.apps.drawing.models import open_for
 from pocold.apps.drawing.options import DrawOptions
 from pocold.apps.serve.server import is_local, listen, url, with_estimator
 from pocold.apps.ui.command import UiOptions
-from pocold.apps.ui.example import write_example
+from pocold.apps.ui.example import copy_example
 from pocold.apps.ui.sessions import Sessions
 
 # The page and nothing else: no browser that shows it asks any other computer for anything.
@@ -38,12 +38,13 @@ class _OwnFilesOnly:
         await self._app(scope, receive, with_policy if scope["type"] == "http" else send)
 
 
-def create_app(options: UiOptions, root: Path) -> tuple[FastAPI, Sessions]:
+def create_app(options: UiOptions, root: Path, **how: Any) -> tuple[FastAPI, Sessions]:
     """The page as an application, and its sessions.
 
     Args:
         options: of the command.
         root: folder for all files; to be removed when the server has ended.
+        **how: of :class:`pocold.apps.ui.sessions.Sessions`.
 
     Raises:
         ValueError: for a model or device that there is not.
@@ -57,8 +58,8 @@ def create_app(options: UiOptions, root: Path) -> tuple[FastAPI, Sessions]:
 
     drawing = DrawOptions(model=options.model, precision=options.precision, device=options.device)
     model = with_estimator(open_for(drawing))
-    example = write_example(root / "example", model.pipeline.native_size)
-    sessions = Sessions(root, example, options.max_megapixels * 1e6)
+    example = copy_example(root / "example")
+    sessions = Sessions(root, example, options.max_megapixels * 1e6, **how)
     page = build_page(Handlers(model, sessions, drawing), model, example)
     app = FastAPI(openapi_url=None)
     app = gr.mount_gradio_app(
@@ -78,6 +79,7 @@ def run_ui(options: UiOptions) -> None:
     """
     listening = listen(options.host, options.port)
     with TemporaryDirectory(prefix="pocold-ui-") as folder:
+        print("pocold: opening the model", file=sys.stderr, flush=True)
         app, _ = create_app(options, Path(folder))
         host, port = listening.getsockname()[:2]
         for sentence in announcement(host, port):

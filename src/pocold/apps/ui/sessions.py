@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event, Lock, Timer
 
 from pocold.apps.drawing.sources import Person
 from pocold.apps.serve.requests import File
@@ -13,6 +13,7 @@ from pocold.apps.serve.uploads import Uploads
 from pocold.apps.ui.example import Example
 
 _RESULTS = "0"  # files are kept in folders 1, 2, ...
+_GRACE = 300.0  # seconds; a telephone that shows its camera leaves the page for a while, and comes back
 
 
 @dataclass(eq=False)
@@ -31,6 +32,7 @@ class Session:
         extras: maps by the part of the page that they were given to.
         person: the photographs with their maps, once they were looked at.
         stop: set when what is being drawn is not wanted any more.
+        left: a token of when the page was last seen to go; None while it is there.
     """
 
     folder: Path
@@ -44,6 +46,7 @@ class Session:
     extras: dict[str, Path] = field(default_factory=dict)
     person: Person | None = None
     stop: Event = field(default_factory=Event)
+    left: object | None = None
 
     @property
     def pose(self) -> str:
@@ -84,10 +87,11 @@ class Sessions:
         root: folder, in which each has one.
         example: that every page begins with.
         max_pixels: of one picture.
+        grace: seconds that files of a page are kept after it went.
     """
 
-    def __init__(self, root: Path, example: Example, max_pixels: float) -> None:
-        self._root, self._example, self._max_pixels = root / "sessions", example, max_pixels
+    def __init__(self, root: Path, example: Example, max_pixels: float, grace: float = _GRACE) -> None:
+        self._root, self._example, self._max_pixels, self._grace = root / "sessions", example, max_pixels, grace
         self._root.mkdir(exist_ok=True)
         self._lock = Lock()
         self._sessions: dict[str, Session] = {}
@@ -118,10 +122,27 @@ class Sessions:
         session = self._sessions.get(key)
         if session is None:
             raise ValueError("the server has forgotten this page and its files: load the page again")
+        session.left = None
         return session
 
+    def leave(self, key: str) -> None:
+        """A page went: what is drawn for it stops at once, and its files go unless it comes back in time."""
+        session = self._sessions.get(key)
+        if session is None:
+            return
+        session.stop.set()
+        left = session.left = object()
+
+        def close() -> None:
+            if session.left is left:
+                self.close(key)
+
+        timer = Timer(self._grace, close)
+        timer.daemon = True
+        timer.start()
+
     def close(self, key: str) -> None:
-        """Stop what is drawn for a page that is closed, and remove its files."""
+        """Stop what is drawn for a page, and remove its files."""
         with self._lock:
             session = self._sessions.pop(key, None)
         if session is not None:
