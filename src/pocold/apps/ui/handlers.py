@@ -173,7 +173,8 @@ class Handlers:
 
         def plan(session: Session, how: How) -> Body:
             mask = looking.painted_mask(session, editor)
-            return drawing.edit(session, how, regions, mask, int(grown), int(feather))
+            # what was painted by hand is meant, whatever was chosen before
+            return drawing.edit(session, how, regions if mask is None else [], mask, int(grown), int(feather))
 
         yield from self._draw((seed, steps, count, frame, paste_back), request, plan)
 

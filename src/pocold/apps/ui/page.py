@@ -166,7 +166,7 @@ def _example_target(model: Model, example: Example) -> tuple[Any, str]:
 
 def _edit_tab(parts: dict[str, Any], example: Example) -> None:
     photo = example.person.photos[0]
-    gr.HTML(notices.note("Only the region changes; all other pixels stay as they are. Paint it, or name it."))
+    gr.HTML(notices.note("Only the region changes; all other pixels stay as they are. Paint it, or name it below."))
     with gr.Row():
         with gr.Column(min_width=150):
             parts["editor"] = gr.ImageEditor(
@@ -178,7 +178,7 @@ def _edit_tab(parts: dict[str, Any], example: Example) -> None:
             parts["like"] = _picture("In the clothes of", 300, value=str(example.other), elem_id="like")
             parts["like_said"] = gr.HTML()
     parts["regions"] = gr.Dropdown(
-        looking.regions(photo), label="Region, instead of paint", multiselect=True, value=["garment:top"],
+        looking.regions(photo), label="Region, where nothing is painted", multiselect=True, value=["garment:top"],
         elem_id="regions",
     )  # fmt: skip
     with gr.Accordion("Seam, maps", open=False):
