@@ -82,8 +82,8 @@ def wait_for_text(page, selector, text):
 
 def drop(page, field, *files):
     """Put files into a field, in place of what it holds."""
-    if page.locator(f"{field} input[type=file]").count() == 0:
-        page.locator(f"{field} button[aria-label=Clear], {field} button[title=Clear]").first.click()
+    if page.locator(f"{field} button[aria-label='Remove Image']").count():
+        page.locator(f"{field} button[aria-label='Remove Image']").click()
     page.locator(f"{field} input[type=file]").first.set_input_files([str(file) for file in files])
 
 

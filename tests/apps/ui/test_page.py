@@ -54,7 +54,7 @@ def test_what_is_no_picture_is_said_where_it_was_dropped(handlers, sessions, tmp
     assert sessions.get("page").photos == []
     (status, *_, stop) = next(handlers.transfer(*SETTINGS, PAGE))
     assert "expected a photograph of a person" in status
-    assert stop["interactive"] is False
+    assert stop["visible"] is False
 
 
 def test_poses_by_name_by_turn_and_by_file(handlers, sessions, here):
@@ -81,10 +81,10 @@ def test_each_tab_draws(handlers):
     ):
         *_, (status, pictures, files, again, stop) = states
         assert "Drawn in" in status
-        assert pictures == files
-        assert files[0].endswith(f"/{name}")
-        assert again.startswith("pocold ")
-        assert stop["interactive"] is False
+        assert files["value"] == pictures
+        assert pictures[0].endswith(f"/{name}")
+        assert again["value"].startswith("pocold ")
+        assert stop["visible"] is False
 
 
 def test_a_page_that_the_server_forgot_is_told_to_load_again(handlers):

@@ -210,16 +210,17 @@ class Handlers:
             body = plan(session, self._how(*settings))
             for state in drawing.draw(session, self._model, body):
                 if not state.ended:
-                    yield notices.drawing(state), skip, skip, skip, gr.update(interactive=True)
+                    yield notices.drawing(state), skip, skip, skip, gr.update(visible=True)
                     continue
                 files = [str(path) for path in state.files]
                 again = "\n".join(state.again)
                 if state.error is not None and not files:
-                    yield notices.drawing(state), skip, skip, skip, gr.update(interactive=False)
+                    yield notices.drawing(state), skip, skip, skip, gr.update(visible=False)
                 else:
-                    yield notices.drawing(state), files, files, again, gr.update(interactive=False)
+                    shown = (gr.update(value=value, visible=bool(value)) for value in (files, again))
+                    yield notices.drawing(state), files, *shown, gr.update(visible=False)
         except (ValueError, OSError, ProblemError) as problem:
-            yield notices.error(_said(session, problem)), skip, skip, skip, gr.update(interactive=False)
+            yield notices.error(_said(session, problem)), skip, skip, skip, gr.update(visible=False)
 
     def _how(self, seed: float | None, steps: float, count: float, frame: FrameName, paste_back: bool) -> How:
         if seed is None:

@@ -24,7 +24,11 @@ progress { width: 100%; height: 10px; accent-color: #4f46e5; }
 #again textarea { font-family: ui-monospace, monospace; font-size: 13px; }
 #poses .grid-wrap { padding: 4px; } #poses .caption-label { font-size: 11px; }
 """
-_SCROLL = "() => { document.getElementById('results').scrollIntoView({behavior: 'smooth', block: 'nearest'}); }"
+# On a telephone the results are far below the button.
+_SCROLL = """() => {
+  const results = document.getElementById('results');
+  if (results.getBoundingClientRect().top > window.innerHeight / 2) results.scrollIntoView({behavior: 'smooth'});
+}"""
 _KEEP_FILES = (600, 3600)  # seconds: how often Gradio's copies are looked through, and how old they get
 _PICTURES = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"]
 _POSE_FILES = [".png", ".jpg", ".webp", ".npy", ".npz", ".json", ".csv"]
@@ -102,10 +106,10 @@ def _shown(label: str, height: int, value: Any = None) -> gr.Image:
 
 def _person(example: Example) -> tuple[list[Any], list[Any]]:
     with gr.Row():
-        photo = _picture("Photograph", 300, value=str(example.photo), elem_id="photo", min_width=150)
+        photo = _picture("Photograph", 260, value=str(example.photo), elem_id="photo", min_width=150)
         with gr.Column(min_width=150):
-            found = _shown("The body found in it", 300, looking.found_picture(example.person))
-    said = gr.HTML(notices.note(looking.found_sentence(example.person)), elem_id="found")
+            found = _shown("The body found in it", 260, looking.found_picture(example.person))
+    said = gr.HTML(notices.note(looking.found_sentence(example.person)), elem_id="found", padding=False)
     with gr.Accordion("More photographs of this person, and maps", open=False):
         more = gr.File(
             label="More photographs, from other sides", file_count="multiple", file_types=_PICTURES, height=120
@@ -133,26 +137,31 @@ def _tabs(handlers: Handlers, model: Model, example: Example) -> tuple[dict[str,
 
 def _pose_tab(parts: dict[str, Any], handlers: Handlers, model: Model, example: Example) -> list[Any]:
     name, view = example.pose
+    with gr.Row(equal_height=True):
+        picture, said = _example_target(model, example)
+        with gr.Column(scale=1, min_width=120):
+            shown = _shown("The pose to draw", 170, picture)
+        with gr.Column(scale=3, min_width=200):
+            text = gr.HTML(said, elem_id="coverage", padding=False)
+            parts["turn"] = gr.Slider(
+                -180,
+                180,
+                view,
+                step=5,
+                label="Turn",
+                info="degrees: 0 from the front, 90 from the side, 180 from behind",
+            )
+            parts["draw_pose"] = gr.Button("Draw this pose", variant="primary", elem_id="draw-pose")
     parts["poses"] = gr.Gallery(
-        pose_pictures(), label="Poses", columns=6, height=290, allow_preview=False, object_fit="contain",
+        pose_pictures(), show_label=False, columns=6, height=270, allow_preview=False, object_fit="contain",
         selected_index=list(POSES).index(name), interactive=False, buttons=[], elem_id="poses",
     )  # fmt: skip
-    parts["turn"] = gr.Slider(
-        -180, 180, view, step=5, label="Turn", info="degrees: 0 from the front, 90 from the side, 180 from behind"
-    )
     with gr.Accordion("Another pose: from a file, or of somebody in a photograph", open=False), gr.Row():
         parts["pose_file"] = gr.File(
             label="DensePose map, or keypoints (OpenPose, COCO, MediaPipe)", file_types=_POSE_FILES, height=200,
             elem_id="pose-file", min_width=150,
         )  # fmt: skip
         parts["pose_photo"] = _picture("Photograph whose pose is taken", 200, min_width=150)
-    with gr.Row():
-        picture, said = _example_target(model, example)
-        with gr.Column(scale=1, min_width=120):
-            shown = _shown("The pose to draw", 190, picture)
-        with gr.Column(scale=2, min_width=180):
-            text = gr.HTML(said, elem_id="coverage")
-            parts["draw_pose"] = gr.Button("Draw this pose", variant="primary", elem_id="draw-pose")
     return [shown, text]
 
 
@@ -227,19 +236,20 @@ def _animate_tab(parts: dict[str, Any]) -> None:
 
 def _settings_and_results(handlers: Handlers) -> tuple[list[Any], list[Any]]:
     with gr.Column(elem_id="results"):
-        status = gr.HTML(notices.note("Nothing is drawn yet."), elem_id="status", min_height=24)
+        with gr.Row(equal_height=True):
+            status = gr.HTML(notices.note("Nothing is drawn yet."), elem_id="status", min_height=24, padding=False)
+            stop = gr.Button("Stop", visible=False, elem_id="stop", size="sm", scale=0, min_width=90)
         pictures = gr.Gallery(
             label="Drawn", columns=2, height=430, object_fit="contain", interactive=False, buttons=["fullscreen"],
             elem_id="drawn", preview=True,
         )  # fmt: skip
-        stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop", size="sm")
         files = gr.File(
             label="Download: every file says how it was made (pocold show FILE)", file_count="multiple",
-            interactive=False, elem_id="files",
+            interactive=False, visible=False, elem_id="files",
         )  # fmt: skip
         again = gr.Textbox(
             label="The same on a command line, in the folder of the photographs", lines=2, buttons=["copy"],
-            interactive=False, elem_id="again",
+            interactive=False, visible=False, elem_id="again",
         )  # fmt: skip
     with gr.Row():
         seed = gr.Number(0, label="Seed", precision=0, min_width=90, elem_id="seed")
