@@ -1,16 +1,20 @@
-# make demo | make test | make check: each works from a fresh clone with Python 3.11+ and a package index.
+# make demo | make test | make test-apps | make check: each works from a fresh clone with Python 3.11+ and a package index.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: demo test check clean
+.PHONY: demo test test-apps check clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pocold demo --output $(OUT)/demo.png
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 -q
+
+# The page, in Chromium (or what POCOLD_BROWSER names); without a browser those tests are skipped and say so.
+test-apps: $(VENV)/.installed-test-apps
+	$(BIN)/python -m pytest -q -m apps
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -29,6 +33,10 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test]"
+	@touch $@
+
+$(VENV)/.installed-test-apps: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test-apps]"
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt

@@ -13,6 +13,7 @@ from tyro.conf import Positional, arg
 from pocold.apps.commands import animate, bulk, edit, encode, mix, show, transfer
 from pocold.apps.pose import pose
 from pocold.apps.serve.command import serve
+from pocold.apps.ui.command import ui
 from pocold.data.commands import check, shards, synth
 from pocold.evaluation.commands import compare, evaluate
 from pocold.training.commands import CONFIGURED, latents, run_configured
@@ -87,6 +88,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "bulk": bulk,
     "show": show,
     "pose": pose,
+    "ui": ui,
     "serve": serve,
     "synth": synth,
     "data": data,

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from pocold.appearance import AppearanceCode
-from pocold.apps.drawing.draw import Task, draw_all, measured, progress_bar
+from pocold.apps.drawing.draw import Task, draw_all, measured
+from pocold.apps.drawing.front import TERMINAL, FrontEnd
 from pocold.apps.drawing.options import DrawOptions
 from pocold.apps.drawing.regions import edit_frame, grow, parts_under, put_region, region_mask
 from pocold.apps.drawing.results import Report, check_replaceable, origin, picture_paths
@@ -29,7 +30,7 @@ from pocold.apps.drawing.sources import (
     working_size,
 )
 from pocold.apps.mix import mix_people
-from pocold.apps.transfer import asked_size, open_for
+from pocold.apps.transfer import asked_size
 from pocold.densepose.framing import PersonFrame
 from pocold.imaging.images import load_mask
 from pocold.pipeline import PoseTransferPipeline
@@ -46,6 +47,7 @@ def run_edit(
     grown: int,
     feather: int,
     options: DrawOptions,
+    front: FrontEnd = TERMINAL,
 ) -> None:
     """The body of ``pocold edit``; see there for the arguments. ``maps`` are those of the two photographs."""
     options.check()
@@ -57,18 +59,18 @@ def run_edit(
     check_replaceable(paths, read, options.overwrite)
     photo = read_photo(file, maps[0])
     other = read_person([like], [] if maps[1] is None else [maps[1]])
-    model = open_for(options)
+    model = front.open(options)
     pipeline = model.pipeline
-    photo, other = with_map(photo, pipeline), with_maps(other, pipeline)
+    photo, other = with_map(photo, pipeline, front.tell), with_maps(other, pipeline, front.tell)
     report = Report(model, options, ["edit", file.name])
     plan = plan_edit(report, photo, other, like, regions, mask_file, maps, garments, grown, feather)
-    with measured(report), progress_bar(options.num_images) as progress:
+    with measured(report), front.progress(options.num_images) as progress:
         tasks = plan.tasks()
         pictures = draw_all(pipeline, tasks, options, plan.size, progress=progress, **plan.editing)
         for i, (drawn, path) in enumerate(zip(pictures, paths, strict=True)):
             report.drawn += 1
             report.write(plan.finished(drawn), path, plan.settings(i, path.name))
-    report.tell()
+    front.take(report)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from pocold.appearance import AppearanceCode
-from pocold.apps.drawing.draw import Task, draw_all, measured, progress_bar
+from pocold.apps.drawing.draw import Task, draw_all, measured
+from pocold.apps.drawing.front import TERMINAL, FrontEnd
 from pocold.apps.drawing.models import Model
 from pocold.apps.drawing.options import DrawOptions, FrameName
 from pocold.apps.drawing.results import Report, check_replaceable, picture_paths
@@ -27,7 +28,7 @@ from pocold.apps.drawing.sources import (
     working_size,
 )
 from pocold.apps.drawing.targets import SOURCE, Target, between, drawing_size, pose_label, read_targets, reference_map
-from pocold.apps.transfer import asked_size, check_code_path, map_tile, open_for, person_tile
+from pocold.apps.transfer import asked_size, check_code_path, map_tile, person_tile
 from pocold.densepose.labels import NUM_LABELS, body_part_labels
 from pocold.imaging.images import FrameMode
 from pocold.imaging.sheets import sheet_of_rows
@@ -89,6 +90,7 @@ class _Mixture:
         parts: as typed; none is everywhere.
         frame: how photographs are framed.
         report: of the command.
+        front: whom it works for.
         own, words: what every file's metadata say of it, and of the command line.
     """
 
@@ -98,6 +100,7 @@ class _Mixture:
     parts: Sequence[str]
     frame: FrameName
     report: Report
+    front: FrontEnd
     own: dict[str, Any]
     words: Sequence[str]
 
@@ -110,7 +113,7 @@ class _Mixture:
     def draw(self, weights: Sequence[float], targets: Sequence[Target], size: Size) -> Iterator[Image.Image]:
         """Every seed of every pose with every weight, in this order from the inside out; measured."""
         seeds = range(self.options.seed, self.options.seed + self.options.num_images)
-        with measured(self.report), progress_bar(len(weights) * len(targets) * len(seeds)) as progress:
+        with measured(self.report), self.front.progress(len(weights) * len(targets) * len(seeds)) as progress:
             codes = [self.code(weight) for weight in weights]
             tasks = [Task(code, target.pose, seed) for code in codes for target in targets for seed in seeds]
             for picture in draw_all(self.model.pipeline, tasks, self.options, size, frame_mode(self.frame), progress):
@@ -129,6 +132,7 @@ def run_mix(
     like: str,
     frame: FrameName,
     options: DrawOptions,
+    front: FrontEnd = TERMINAL,
 ) -> None:
     """The body of ``pocold mix``; see there for the arguments."""
     options.check()
@@ -140,8 +144,8 @@ def run_mix(
     paths = _paths(output, files, poses, grid, options)
     check_replaceable(paths, [*files, *maps, *map(Path, poses)], options.overwrite)
     people = [read_person([file], maps[i : i + 1]) for i, file in enumerate(files)]
-    model = open_for(options)
-    people = [with_maps(person, model.pipeline) for person in people]
+    model = front.open(options)
+    people = [with_maps(person, model.pipeline, front.tell) for person in people]
     size, people = _prepare(model.pipeline, people, poses, options, frame)
     report = Report(model, options, ["mix", *(file.name for file in files)])
     own = {"source": [about for person in people for about in person.about()], "parts": list(parts), "frame": frame}
@@ -149,7 +153,7 @@ def run_mix(
     words += ["--like", Path(like).name] if like != SOURCE else []
     words += ["--frame", frame] if frame != "pad" else []
     words += ["--source-pose", *(path.name for path in maps)] if maps else []
-    mixture = _Mixture(model, options, people, parts, frame, report, own, words)
+    mixture = _Mixture(model, options, people, parts, frame, report, front, own, words)
 
     share = weight if weight is not None else 1.0 if parts else 0.5
     if output.suffix == CODE_ENDING:
@@ -168,7 +172,7 @@ def run_mix(
         line += ["--weight", str(share)] if tiles[0] == 1 else []
         about = {**own, "weights": weights, "size": list(size), "poses": [target.text for target in targets]}
         report.write(_grid_sheet(people, targets, rows, size), paths[0], report.settings(about, line, options.seed))
-    report.tell()
+    front.take(report)
 
 
 def _paths(

@@ -8,8 +8,9 @@ from typing import Any
 from PIL import Image
 
 from pocold.appearance import AppearanceCode
-from pocold.apps.drawing.draw import Task, draw_all, measured, progress_bar
-from pocold.apps.drawing.models import Model, open_model
+from pocold.apps.drawing.draw import Task, draw_all, measured
+from pocold.apps.drawing.front import TERMINAL, FrontEnd
+from pocold.apps.drawing.models import open_for
 from pocold.apps.drawing.options import DrawOptions, FrameName, ModelOptions
 from pocold.apps.drawing.results import Report, check_replaceable, picture_paths
 from pocold.apps.drawing.sources import (
@@ -55,6 +56,7 @@ def run_transfer(
     frame: FrameName,
     paste_back: bool,
     options: DrawOptions,
+    front: FrontEnd = TERMINAL,
 ) -> None:
     """The body of ``pocold transfer``; see there for the arguments."""
     options.check()
@@ -62,14 +64,14 @@ def run_transfer(
     paths = _paths(output, sheet, poses, options)
     person = read_person(files, maps)
     check_replaceable([*paths, *([sheet] if sheet else [])], [*files, *maps, *map(Path, poses)], options.overwrite)
-    model = open_for(options)
-    person = with_maps(person, model.pipeline)
+    model = front.open(options)
+    person = with_maps(person, model.pipeline, front.tell)
     report = Report(model, options, ["transfer", *(file.name for file in files)])
     plan = plan_transfer(report, person, poses, maps, like, frame, paste_back)
-    warn_of_missing(plan.person, plan.targets)
+    warn_of_missing(plan.person, plan.targets, front.tell)
 
     drawn: list[Image.Image] = []
-    with measured(report), progress_bar(len(plan.targets) * len(plan.seeds)) as progress:
+    with measured(report), front.progress(len(plan.targets) * len(plan.seeds)) as progress:
         tasks = plan.tasks()
         for i, picture in enumerate(draw_all(model.pipeline, tasks, options, plan.size, plan.mode, progress)):
             drawn.append(plan.finished(i, picture))
@@ -79,7 +81,7 @@ def run_transfer(
     if sheet:
         rows = [drawn[i :: len(plan.seeds)] for i in range(len(plan.seeds))]
         report.write(transfer_sheet(plan.person, plan.targets, rows), sheet, plan.sheet_settings(sheet.name))
-    report.tell()
+    front.take(report)
 
 
 def check_transfer(poses: Sequence[str], frame: FrameName, paste_back: bool) -> None:
@@ -210,14 +212,6 @@ def _paths(output: Path | None, sheet: Path | None, poses: Sequence[str], option
     if sheet in paths:
         raise ValueError(f"--sheet and --output would both write {sheet}; choose another name for one")
     return paths
-
-
-def open_for(options: ModelOptions) -> Model:
-    """The model that the options name, with the scheduler that they name."""
-    model = open_model(options.model, options.precision, options.device)
-    if isinstance(options, DrawOptions) and options.scheduler is not None:
-        model.pipeline.set_scheduler(options.scheduler)
-    return model
 
 
 def asked_size(options: ModelOptions) -> Size | None:

@@ -40,9 +40,13 @@ class Coverage:
         """One sentence with numbers if much is missing, else None."""
         if self.missing < MUCH:
             return None
+        share = f"{self.missing:.0%}"
+        return f"{share} of the body in the target pose has to be invented: the source does not show {self.named()}"
+
+    def named(self) -> str:
+        """What is missing, the largest first, such as ``torso back (31%), head (4%)``."""
         shares = sorted((self.absent | self.turned).items(), key=lambda part: -part[1])
-        named = ", ".join(f"{name} ({share:.0%})" for name, share in shares if share >= 0.01)
-        return f"{self.missing:.0%} of the body in the target pose has to be invented: the source does not show {named}"
+        return ", ".join(f"{name} ({share:.0%})" for name, share in shares if share >= 0.01)
 
 
 def missing_parts(source: DensePose, target: DensePose) -> Coverage:

@@ -26,17 +26,34 @@ def garment_image(garments: np.ndarray) -> np.ndarray:
     return _COLOURS[garments]
 
 
-def pose_sheet(columns: int = 10, size: tuple[int, int] = (192, 132), view: float = 25.0) -> Image.Image:
+_COLUMNS, _TILE, _LINE = 10, (192, 132), 16  # of the sheet of poses: tiles (height, width), each below its name
+
+
+def pose_sheet(view: float = 25.0) -> Image.Image:
     """All named poses with their names."""
-    height, width = size
-    rows = -(-len(POSES) // columns)
-    sheet = Image.new("RGB", (columns * width, rows * (height + 16)), (18, 18, 20))
+    height, width = _TILE
+    rows = -(-len(POSES) // _COLUMNS)
+    sheet = Image.new("RGB", (_COLUMNS * width, rows * (height + _LINE)), (18, 18, 20))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
     for i, (name, pose) in enumerate(POSES.items()):
-        left, top = i % columns * width, i // columns * (height + 16)
-        sheet.paste(shaded_pose(draw_densepose(pose, view, "full", size)), (left, top + 16))
-        pen.text((left + width / 2, top + 8), name, fill=(235, 235, 235), font=font, anchor="mm")
+        left, top = i % _COLUMNS * width, i // _COLUMNS * (height + _LINE)
+        sheet.paste(shaded_pose(draw_densepose(pose, view, "full", _TILE)), (left, top + _LINE))
+        pen.text((left + width / 2, top + _LINE / 2), name, fill=(235, 235, 235), font=font, anchor="mm")
     return sheet
+
+
+def pose_tiles(sheet: Image.Image, count: int) -> list[Image.Image]:
+    """The first ``count`` pictures of a sheet that :func:`pose_sheet` drew, without their names.
+
+    Raises:
+        ValueError: if the sheet has another size.
+    """
+    height, width = _TILE
+    size = _COLUMNS * width, -(-count // _COLUMNS) * (height + _LINE)
+    if sheet.size != size:
+        raise ValueError(f"expected a sheet of {count} poses, {size[0]}x{size[1]}, got {sheet.width}x{sheet.height}")
+    corners = [(i % _COLUMNS * width, i // _COLUMNS * (height + _LINE) + _LINE) for i in range(count)]
+    return [sheet.crop((left, top, left + width, top + height)) for left, top in corners]
 
 
 def shaded_pose(densepose: DensePose) -> Image.Image:

@@ -9,12 +9,13 @@ from PIL import Image
 
 from pocold.appearance import AppearanceCode
 from pocold.apps.animate.motions import Length, Motion, between, from_files, turn, walk
-from pocold.apps.drawing.draw import Task, draw_all, measured, progress_bar
+from pocold.apps.drawing.draw import Task, draw_all, measured
+from pocold.apps.drawing.front import TERMINAL, FrontEnd
 from pocold.apps.drawing.options import DrawOptions, FrameName
 from pocold.apps.drawing.results import Report, check_replaceable
-from pocold.apps.drawing.sources import cut_out, encode_person, frame_mode, framed, read_person, warn, with_maps
+from pocold.apps.drawing.sources import cut_out, encode_person, frame_mode, framed, read_person, with_maps
 from pocold.apps.drawing.targets import SOURCE, drawing_size, reference_map
-from pocold.apps.transfer import asked_size, map_tile, open_for
+from pocold.apps.transfer import asked_size, map_tile
 from pocold.densepose.maps import DensePose, require_uv
 from pocold.diffusion.noise import surface_noise
 from pocold.imaging.animations import check_animation_path, read_notes, write_animation
@@ -38,6 +39,7 @@ def run_animate(
     like: str,
     frame: FrameName,
     options: DrawOptions,
+    front: FrontEnd = TERMINAL,
 ) -> None:
     """The body of ``pocold animate``; see there. ``motion`` holds ``turn``, ``walk``, ... as given."""
     options.check()
@@ -51,9 +53,9 @@ def run_animate(
     person = read_person(files, maps)
     poses = [motion["poses"]] if motion["poses"] is not None else []
     check_replaceable([output], [*files, *maps, *poses], options.overwrite, is_ours=_is_animation)
-    model = open_for(options)
+    model = front.open(options)
     pipeline = model.pipeline
-    person = with_maps(person, pipeline)
+    person = with_maps(person, pipeline, front.tell)
     report = Report(model, options, ["animate", *(file.name for file in files)])
 
     size = drawing_size(pipeline, (), person, asked_size(options))
@@ -61,14 +63,14 @@ def run_animate(
     mode = frame_mode(frame)
     if poses:
         estimator = pipeline.densepose_estimator
-        moved = from_files(poses[0], length, lambda: estimator or open_estimator().to(pipeline.device), warn)
+        moved = from_files(poses[0], length, lambda: estimator or open_estimator().to(pipeline.device), front.tell)
     else:
         reference = reference_map(like, person, size, mode)
         if like == SOURCE and reference is not None and not reference.visible_parts & {23, 24}:
             reference = None
         moved = _moved(Stage.of(reference, size), motion, length, loop)
 
-    with measured(report), progress_bar(len(moved.maps)) as progress:
+    with measured(report), front.progress(len(moved.maps)) as progress:
         code = encode_person(pipeline, person, asked_size(options), mode)
         shown = [framed(pose, Frame(pose.size, size, mode)) for pose in moved.maps]
         tasks = frame_tasks(pipeline, code, shown, noise, options.seed)
@@ -89,7 +91,7 @@ def run_animate(
     settings = report.settings(own, [*words, "-o", output.name], options.seed)
     write_animation(frames, output, length.fps, settings)
     report.files[str(output)] = settings
-    report.tell()
+    front.take(report)
 
 
 def _words(motion: dict[str, Any]) -> list[str]:

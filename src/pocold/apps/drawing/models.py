@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from pocold.apps.drawing.options import Precision
+from pocold.apps.drawing.options import DrawOptions, ModelOptions, Precision
 from pocold.checkpoints import BUNDLED, weights_hash
 from pocold.devices import PRECISIONS, choose_device
 from pocold.models.densepose_estimator import open_estimator
@@ -52,6 +52,14 @@ def with_estimator(model: Model) -> Model:
     """A model with an estimator, the bundled one if its folder has none: read once, not for every photograph."""
     if model.pipeline.densepose_estimator is None:
         model.pipeline.register_modules(densepose_estimator=open_estimator().to(model.pipeline.device))
+    return model
+
+
+def open_for(options: ModelOptions) -> Model:
+    """The model that the options name, with the scheduler that they name."""
+    model = open_model(options.model, options.precision, options.device)
+    if isinstance(options, DrawOptions) and options.scheduler is not None:
+        model.pipeline.set_scheduler(options.scheduler)
     return model
 
 
