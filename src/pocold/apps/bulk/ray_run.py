@@ -3,7 +3,7 @@
 import logging
 import os
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from itertools import islice
 from typing import Any
 
@@ -16,7 +16,7 @@ _BLOCKS = 20_000  # more would burden the scheduler
 
 def paint_on_ray(
     how: How, units: Iterable[Unit], rows: int, address: str, workers: int | None
-) -> Iterator[list[Outcome]]:
+) -> Generator[list[Outcome], None, None]:
     """The outcomes of unit after unit, drawn by actors, one for each GPU, or for each ``how.threads`` cores.
 
     The rows lie in the cluster's object store, which moves to disk what does not fit. Photographs and poses must lie at

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
@@ -20,14 +20,14 @@ _painter: Painter  # of a worker process
 _stop: Any
 
 
-def paint_here(painter: Painter, units: Iterable[Unit]) -> Iterator[list[Outcome]]:
+def paint_here(painter: Painter, units: Iterable[Unit]) -> Generator[list[Outcome], None, None]:
     """The outcomes of batch after batch, drawn in this process."""
     for unit in units:
         for batch in unit:
             yield painter.paint(batch)
 
 
-def paint_in_processes(how: How, units: Iterable[Unit], workers: int) -> Iterator[list[Outcome]]:
+def paint_in_processes(how: How, units: Iterable[Unit], workers: int) -> Generator[list[Outcome], None, None]:
     """The outcomes of unit after unit, drawn in processes. At most two units for each are on their way.
 
     With ``--device auto`` each process takes a GPU of its own, as far as there are enough.
