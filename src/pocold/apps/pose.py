@@ -249,14 +249,15 @@ def _convert_all(file: Path, folder: Path, photos: Path | None, person: int | No
         kind = "list" if is_keypoints(file) else "dump"
         raise ValueError(f"--photo: expected the folder of the {kind}'s photos, got {photos}")
     several: list[str] = []
+    number = 1 if person is None else person
 
     def dumped_people() -> Iterator[tuple[str, "DensePose | None"]]:
-        for picture, pose in read_people(file, photos, person or 1):
+        for picture, pose in read_people(file, photos, number):
             if person is None and len(picture.people) > 1:
                 several.append(picture.name)
             yield picture.name, pose
 
-    people = draw_people(file, photos, person or 1) if is_keypoints(file) else dumped_people()
+    people = draw_people(file, photos, number) if is_keypoints(file) else dumped_people()
     folder.mkdir(exist_ok=True)
     written, empty = 0, []
     for name, pose in people:

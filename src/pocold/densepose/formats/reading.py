@@ -78,7 +78,7 @@ def read_pose(
         dumped = _choose(read_dump(path), picture, path)
         if person is None and len(dumped.people) > 1:
             _say_largest(f"{path}: {dumped.name}", len(dumped.people))
-        return paste_person(dumped, path, person=person or 1, photo=photo, size=size)
+        return paste_person(dumped, path, person=1 if person is None else person, photo=photo, size=size)
     if picture is not None:
         raise ValueError(f"{path} is no dump: it holds one map, so there is no picture to choose")
     if _starts_with(path, b"\x93NUMPY", b"PK"):
