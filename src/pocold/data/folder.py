@@ -104,7 +104,7 @@ def is_parallel(root: Path) -> bool:
 
 
 def _parallel_pictures(root: Path, split: str, maps: Sequence[Maps]) -> dict[str, PictureFiles]:
-    pictures = {}
+    pictures: dict[str, PictureFiles] = {}
     for photo in list_photos(root / "img"):
         name = photo.relative_to(root / "img").with_suffix("").as_posix()
         pose, channels = find_map(root, maps, folder="img", stem=photo.stem, path=name, name=name, split=split)

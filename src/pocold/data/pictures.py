@@ -177,7 +177,7 @@ def list_photos(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def require_one_file(name: str, photo: Path | LmdbKey, other: Path | None) -> None:
+def require_one_file(name: str, photo: Path | LmdbKey, other: Path | LmdbKey | None) -> None:
     """Raise a ValueError if two files would be one picture: ``X.jpg`` and ``X.png``, of which one would be lost."""
     if other is not None:
         raise ValueError(f"{name}: {photo} and {other} have the same name but for the ending; rename or remove one")

@@ -166,12 +166,12 @@ def _damage(labels: np.ndarray) -> float:
     rims, changes = 0, []
     for values in (labels, labels.T):
         up, down = values[1:] > values[:-1], values[1:] < values[:-1]
-        rims += sum(np.count_nonzero(step[1:] & step[:-1]) for step in (up, down))
+        rims += sum(int(np.count_nonzero(step[1:] & step[:-1])) for step in (up, down))
         changes.append(up | down)
     below, beside = changes[0], changes[1].T
     lone = below[:-1, 1:-1] & below[1:, 1:-1] & beside[1:-1, :-1] & beside[1:-1, 1:]
-    steps = np.count_nonzero(below) + np.count_nonzero(beside)
-    return float((rims + np.count_nonzero(lone)) / max(1, steps))
+    steps = int(np.count_nonzero(below)) + int(np.count_nonzero(beside))
+    return (rims + int(np.count_nonzero(lone))) / max(1, steps)
 
 
 def _natural_share(labels: np.ndarray) -> float:
@@ -180,8 +180,8 @@ def _natural_share(labels: np.ndarray) -> float:
     for near, far in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
         differ = near != far
         near, far = near[differ], far[differ]
-        joined += np.count_nonzero(_JOINED[near, far])
-        total += np.count_nonzero((near > 0) & (far > 0))
+        joined += int(np.count_nonzero(_JOINED[near, far]))
+        total += int(np.count_nonzero((near > 0) & (far > 0)))
     return joined / total if total >= MIN_CONTACT else 1.0
 
 

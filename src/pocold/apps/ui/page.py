@@ -96,7 +96,8 @@ def _picture(label: str, height: int, **options: Any) -> gr.Image:
         label=label, height=height, type="filepath", sources=["upload", "webcam", "clipboard"], buttons=["fullscreen"],
         webcam_options=gr.WebcamOptions(mirror=False), **options,
     )  # fmt: skip
-    field.preprocess = lambda payload: None if payload is None else payload.path  # type: ignore[method-assign]
+    component: Any = field  # gradio declares preprocess as a method; here it is replaced for this one field
+    component.preprocess = lambda payload: None if payload is None else payload.path
     return field
 
 
@@ -298,7 +299,7 @@ def _join_drawing(handlers: Handlers, shared: _Shared, parts: dict[str, Any]) ->
             _on(event, handlers.extra(field), parts[field], parts[said])
     for event in (parts["garments"].upload, parts["garments"].clear):
         _on(event, handlers.garments, parts["garments"], [parts["like_said"], parts["regions"]])
-    draws = {
+    draws: dict[str, tuple[Callable[..., Any], list[str]]] = {
         "draw_pose": (handlers.transfer, []),
         "draw_edit": (handlers.edit, ["editor", "regions", "grow", "feather"]),
         "draw_mix": (handlers.mix, ["mix_parts", "weight", "own_pose"]),
