@@ -14,6 +14,7 @@ from pocold.people.poses import parse_pose
 from pocold.people.rendering.render import Shot, random_person
 
 SIZE = (128, 88)
+BUNDLED_ESTIMATOR = densepose_estimator.BUNDLED
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +53,7 @@ def pocold(command, *, model="toy", steps=2):
     """Run one command line, with a toy model."""
     words = command.split()
     if model is not None:
-        words += ["--model", model]
+        words += ["--model", str(model)]
     if words[0] in ("transfer", "edit", "mix", "bulk") and "--steps" not in words:
         words += ["--steps", str(steps)]
     main(words)

@@ -185,11 +185,10 @@ def animate(
         frame: How photographs and maps of another size are brought to the model's, see pocold transfer.
     """
     from pocold.apps.animate.command import run_animate
-    from pocold.apps.animate.motions import Length
+    from pocold.apps.animate.motions import Asked, Length
 
-    motion = {"turn": turn, "walk": walk, "between": between, "poses": poses, "pose": pose, "view": view}
-    length = Length(fps, frames, seconds)
-    run_animate(person, output, motion, length, loop, with_map, noise, source_pose, like, frame, how)
+    asked = Asked(turn, walk, between, poses, pose, view, Length(fps, frames, seconds), loop)
+    run_animate(person, output, asked, with_map, noise, source_pose, like, frame, how)
 
 
 def bulk(

@@ -138,7 +138,10 @@ def test_a_pose_is_meant_where_a_file_has_its_name(folder):
         (("map.png", "-o", "nowhere/x.png"), "the folder nowhere does not exist"),
         (("map.png", "-o", "x.npz", "--write-as", "vui"), "the layout 'vui' is one of .png files"),
         (("map.png", "-o", "x.png", "--like", "map.png"), "--like fits a named pose to a person; map.png is a file"),
-        (("map.png", "-o", "x.png", "--person", "2"), "map.png is no dump"),
+        (
+            ("map.png", "-o", "x.png", "--person", "2"),
+            "map.png shows one person, or people who touch, there is no person 2",
+        ),
         (("stand", "-o", "x.png", "--person", "2"), "--person is for files; stand is a named pose"),
         (("stand", "-o", "x.png", "--picture", "a"), "--picture is for files; stand is a named pose"),
         (("stand", "-o", "x.png", "--read-as", "vui"), "--read-as is for files; stand is a named pose"),

@@ -1,1 +1,1 @@
-"""``pocold animate``: ``motions`` says which poses follow each other, ``command`` draws and writes them."""
+"""``pocold animate``: ``motions`` says which poses follow each other, ``plan`` what is drawn, ``command`` writes it."""

@@ -1,4 +1,4 @@
-"""Motions: the maps that follow each other, of bodies that move before a still camera, or of files."""
+"""Motions: what can be asked for, and the maps that follow each other, of a body before a still camera or of files."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -64,6 +64,78 @@ class Length:
             return self.frames
         return max(2, round(self.fps * (usual if self.seconds is None else self.seconds)))
 
+    def words(self) -> list[str]:
+        """As flags of a command line."""
+        words = ["--fps", f"{self.fps:g}"]
+        words += ["--frames", str(self.frames)] if self.frames is not None else []
+        return words + (["--seconds", f"{self.seconds:g}"] if self.seconds is not None else [])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The motion that was asked for: one of the first four.
+
+    Attributes:
+        turn: once round on the spot, in ``pose``, from its view on.
+        walk: on the spot, seen from ``view``.
+        between: names of poses to go through.
+        poses: a folder of maps or keypoints, or a video.
+        pose: of ``turn``.
+        view: of ``walk``.
+        length: how long it takes.
+        loop: let ``between`` end where it began.
+    """
+
+    turn: bool = False
+    walk: bool = False
+    between: Sequence[str] = ()
+    poses: Path | None = None
+    pose: str = "relaxed"
+    view: str = "quarter"
+    length: Length = Length()
+    loop: bool = True
+
+    def check(self) -> None:
+        """Raise a ValueError unless exactly one motion is asked for, of a length that can be meant."""
+        self.length.check()
+        asked = [name for name in ("turn", "walk", "between", "poses") if getattr(self, name)]
+        if len(asked) != 1:
+            got = " and ".join(f"--{name}" for name in asked) or "none"
+            raise ValueError(f"expected one motion: --turn, --walk, --between POSE POSE ... or --poses PATH, got {got}")
+
+    def count(self) -> int | None:
+        """How many frames are drawn; None where only the files can say."""
+        if self.turn:
+            return self.length.count(TURN_SECONDS)
+        if self.walk:
+            return _stride(self.length)[0]
+        return self.length.count(LEG_SECONDS * _legs(self.between, self.loop)) if self.between else None
+
+    def words(self) -> list[str]:
+        """As flags of a command line."""
+        if self.between:
+            words = ["--between", *self.between]
+        elif self.poses is not None:
+            words = ["--poses", self.poses.name]
+        else:
+            words = ["--turn", "--pose", self.pose] if self.turn else ["--walk", "--view", self.view]
+        return words + self.length.words() + (["--no-loop"] if not self.loop else [])
+
+    def moved(self, stage: Stage) -> Motion:
+        """The maps of a body that moves by itself.
+
+        Args:
+            stage: the body, and where it stands.
+
+        Raises:
+            ValueError: for poses or views that there are not.
+        """
+        if self.turn:
+            return turn(stage, self.pose, self.length)
+        if self.walk:
+            return walk(stage, self.view, self.length)
+        return between(stage, self.between, self.length, self.loop)
+
 
 def turn(stage: Stage, pose: str, length: Length) -> Motion:
     """One full turn on the spot, in a named pose, from its view on."""
@@ -76,13 +148,17 @@ def turn(stage: Stage, pose: str, length: Length) -> Motion:
 def walk(stage: Stage, view: str, length: Length) -> Motion:
     """Strides on the spot, seen from a view; each takes 1.2 seconds, and is drawn once."""
     angle = parse_pose(f"walk:{view}").view
-    if length.frames is not None:
-        frames, repeats = length.frames, 1
-    else:
-        frames = max(2, round(STRIDE_SECONDS * length.fps))
-        repeats = max(1, round((length.seconds or STRIDE_SECONDS) / STRIDE_SECONDS))
+    frames, repeats = _stride(length)
     maps = [stage.draw(pose, angle) for pose in walk_cycle(frames)]
     return Motion(maps, repeats, {"motion": "walk", "view": view})
+
+
+def _stride(length: Length) -> tuple[int, int]:
+    """Frames of a stride, and how often it is shown."""
+    if length.frames is not None:
+        return length.frames, 1
+    repeats = max(1, round((length.seconds or STRIDE_SECONDS) / STRIDE_SECONDS))
+    return max(2, round(STRIDE_SECONDS * length.fps)), repeats
 
 
 def between(stage: Stage, poses: Sequence[str], length: Length, loop: bool) -> Motion:
@@ -94,7 +170,7 @@ def between(stage: Stage, poses: Sequence[str], length: Length, loop: bool) -> M
     if len(poses) < 2:
         raise ValueError(f"--between: expected at least two poses, such as stand:front wave:30, got {' '.join(poses)}")
     stops = [parse_pose(pose) for pose in poses]
-    ways = list(zip(stops, stops[1:] + stops[:1], strict=True))[: None if loop else -1]
+    ways = list(zip(stops, stops[1:] + stops[:1], strict=True))[: _legs(poses, loop)]
     count = length.count(LEG_SECONDS * len(ways))
     if count <= len(ways):
         raise ValueError(f"--between: {len(poses)} poses need more than {len(ways)} frames, got {count}")
@@ -104,6 +180,10 @@ def between(stage: Stage, poses: Sequence[str], length: Length, loop: bool) -> M
         way = min(int(place), len(ways) - 1)
         maps.append(stage.draw(*_between(*ways[way], _eased(place - way))))
     return Motion(maps, 1, {"motion": "between", "poses": list(poses), "loop": loop})
+
+
+def _legs(poses: Sequence[str], loop: bool) -> int:
+    return len(poses) - (not loop)
 
 
 def _between(start: NamedPose, end: NamedPose, t: float) -> tuple[Pose, float]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pocold.appearance import AppearanceCode
 from pocold.apps.animate import motions
-from pocold.apps.animate.command import Noise, frame_tasks
+from pocold.apps.animate.plan import Noise, frame_tasks
 from pocold.apps.comfyui import host
 from pocold.apps.comfyui.values import (
     Maps,

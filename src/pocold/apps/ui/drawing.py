@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
 from pocold.apps.animate.command import run_animate
-from pocold.apps.animate.motions import Length
+from pocold.apps.animate.motions import Asked, Length
 from pocold.apps.drawing.draw import Progress
 from pocold.apps.drawing.front import FrontEnd
 from pocold.apps.drawing.models import Model
@@ -206,19 +206,19 @@ def animate(
     video = session.extras.get("video")
     if motion == "poses" and video is None:
         raise ValueError("expected a video of somebody whose movement is taken: drop one")
-    asked = {
-        "turn": motion == "turn", "walk": motion == "walk",
-        "between": ("stand:front", session.pose) if motion == "between" else (),
-        "poses": video if motion == "poses" else None,
-        "pose": session.pose if session.pose_file is None else "relaxed", "view": f"{session.view:g}",
-    }  # fmt: skip
+    asked = Asked(
+        turn=motion == "turn", walk=motion == "walk",
+        between=("stand:front", session.pose) if motion == "between" else (),
+        poses=video if motion == "poses" else None,
+        pose=session.pose if session.pose_file is None else "relaxed", view=f"{session.view:g}",
+        length=Length(fps, None, seconds),
+    )  # fmt: skip
     options = replace(how.options, num_images=1)
 
     def body(folder: Path, front: FrontEnd) -> None:
         run_animate(
-            photos, folder / f"{motion}.{kind}", asked, Length(fps, None, seconds), True, with_map, "shared", maps,
-            "source", how.frame, options, front,
-        )  # fmt: skip
+            photos, folder / f"{motion}.{kind}", asked, with_map, "shared", maps, "source", how.frame, options, front
+        )
 
     return body
 
