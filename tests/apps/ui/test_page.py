@@ -81,8 +81,8 @@ def test_each_tab_draws(handlers):
     ):
         *_, (status, pictures, files, again, stop) = states
         assert "Drawn in" in status
-        assert files["value"] == pictures
-        assert pictures[0].endswith(f"/{name}")
+        assert files["value"] == pictures["value"]
+        assert pictures["value"][0].endswith(f"/{name}")
         assert again["value"].startswith("pocold ")
         assert stop["visible"] is False
 

@@ -218,7 +218,9 @@ class Handlers:
                     yield notices.drawing(state), skip, skip, skip, gr.update(visible=False)
                 else:
                     shown = (gr.update(value=value, visible=bool(value)) for value in (files, again))
-                    yield notices.drawing(state), files, *shown, gr.update(visible=False)
+                    # the first one whole, the others below it: a grid of one would cut off its feet
+                    pictures = gr.update(value=files, selected_index=0 if files else None)
+                    yield notices.drawing(state), pictures, *shown, gr.update(visible=False)
         except (ValueError, OSError, ProblemError) as problem:
             yield notices.error(_said(session, problem)), skip, skip, skip, gr.update(visible=False)
 

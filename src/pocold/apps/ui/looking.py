@@ -10,7 +10,17 @@ from PIL import Image
 from pocold.apps.drawing.models import Model
 from pocold.apps.drawing.options import FrameName
 from pocold.apps.drawing.results import Report
-from pocold.apps.drawing.sources import Person, Photo, read_garments, read_person, read_photo, seen, with_map, with_maps
+from pocold.apps.drawing.sources import (
+    Person,
+    Photo,
+    read_garments,
+    read_person,
+    read_photo,
+    seen,
+    tell_doubts,
+    with_map,
+    with_maps,
+)
 from pocold.apps.transfer import plan_transfer
 from pocold.apps.ui.drawing import How
 from pocold.apps.ui.sessions import Session
@@ -35,7 +45,9 @@ def look(session: Session, model: Model, photos: Sequence[Path], maps: Sequence[
     session.photos, session.maps, session.person = [], [], None
     told: list[str] = []
     if photos:
-        person = with_maps(read_person(photos, maps), model.pipeline, told.append)
+        person = read_person(photos, maps)
+        tell_doubts([(photo.path, photo.pose) for photo in person.photos], told.append)
+        person = with_maps(person, model.pipeline, lambda _: None)  # found_sentence says what was estimated
         session.photos, session.maps, session.person = list(photos), list(maps), person
     return told
 

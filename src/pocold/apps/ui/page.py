@@ -23,6 +23,8 @@ CSS = """
 progress { width: 100%; height: 10px; accent-color: #4f46e5; }
 #again textarea { font-family: ui-monospace, monospace; font-size: 13px; }
 #poses .grid-wrap { padding: 4px; } #poses .caption-label { font-size: 11px; }
+#poses .grid-container { grid-template-columns: repeat(6, minmax(0, 1fr)); }
+@media (max-width: 640px) { #poses .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)); } }
 """
 # On a telephone the results are far below the button.
 _SCROLL = """() => {
@@ -101,8 +103,10 @@ def _picture(label: str, height: int, **options: Any) -> gr.Image:
     return field
 
 
-def _shown(label: str, height: int, value: Any = None) -> gr.Image:
-    return gr.Image(value, label=label, height=height, interactive=False, buttons=["fullscreen"], format="png")
+def _shown(label: str, height: int, value: Any = None, **options: Any) -> gr.Image:
+    return gr.Image(
+        value, label=label, height=height, interactive=False, buttons=["fullscreen"], format="png", **options
+    )
 
 
 def _person(example: Example) -> tuple[list[Any], list[Any]]:
@@ -141,7 +145,7 @@ def _pose_tab(parts: dict[str, Any], handlers: Handlers, model: Model, example: 
     with gr.Row(equal_height=True):
         picture, said = _example_target(model, example)
         with gr.Column(scale=1, min_width=120):
-            shown = _shown("The pose to draw", 170, picture)
+            shown = _shown("The pose to draw", 210, picture, show_label=False)  # it would lie on the head
         with gr.Column(scale=3, min_width=200):
             text = gr.HTML(said, elem_id="coverage", padding=False)
             parts["turn"] = gr.Slider(
@@ -241,7 +245,7 @@ def _settings_and_results(handlers: Handlers) -> tuple[list[Any], list[Any]]:
             status = gr.HTML(notices.note("Nothing is drawn yet."), elem_id="status", min_height=24, padding=False)
             stop = gr.Button("Stop", visible=False, elem_id="stop", size="sm", scale=0, min_width=90)
         pictures = gr.Gallery(
-            label="Drawn", columns=2, height=430, object_fit="contain", interactive=False, buttons=["fullscreen"],
+            label="Drawn", columns=2, height=520, object_fit="contain", interactive=False, buttons=["fullscreen"],
             elem_id="drawn", preview=True,
         )  # fmt: skip
         files = gr.File(
@@ -271,11 +275,19 @@ def _on(event: Callable[..., Any], handler: Callable[..., Any], inputs: Any, out
     return event(handler, inputs, outputs, api_visibility="private", **options)
 
 
+def _changed(field: Any, handler: Callable[..., Any], inputs: Any, outputs: Any) -> Any:
+    """Have a handler see every change of a field, the last one too if it comes while the one before is looked at.
+
+    ``change`` alone comes with the new value: ``input`` and ``clear`` of a picture that is taken away still show it.
+    """
+    return _on(field.change, handler, inputs, outputs, trigger_mode="always_last")
+
+
 def _join_person(handlers: Handlers, shared: _Shared, parts: dict[str, Any]) -> None:
     photo, more, maps = shared.person
     outputs = [*shared.seen, parts["editor"], parts["regions"], shared.frame[0]]
-    for event in (photo.input, photo.clear, more.upload, more.clear, more.delete, maps.upload, maps.clear, maps.delete):
-        seen = _on(event, handlers.person, shared.person, outputs)
+    for field in (photo, more, maps):
+        seen = _changed(field, handlers.person, shared.person, outputs)
         _on(seen.then, handlers.target, shared.frame, shared.target)
     for event in (shared.frame[0].input, shared.frame[1].input):
         _on(event, handlers.target, shared.frame, shared.target)
@@ -284,21 +296,16 @@ def _join_person(handlers: Handlers, shared: _Shared, parts: dict[str, Any]) -> 
 def _join_pose(handlers: Handlers, shared: _Shared, parts: dict[str, Any]) -> None:
     _on(parts["poses"].select, handlers.named, shared.frame, shared.target)
     _on(parts["turn"].input, handlers.turned, [parts["turn"], *shared.frame], shared.target, trigger_mode="always_last")
-    for event in (parts["pose_file"].upload, parts["pose_file"].clear):
-        _on(event, handlers.pose_file, [parts["pose_file"], *shared.frame], shared.target)
-    for event in (parts["pose_photo"].input, parts["pose_photo"].clear):
-        _on(event, handlers.pose_photo, [parts["pose_photo"], *shared.frame], shared.target)
+    for name, handler in (("pose_file", handlers.pose_file), ("pose_photo", handlers.pose_photo)):
+        _changed(parts[name], handler, [parts[name], *shared.frame], shared.target)
 
 
 def _join_drawing(handlers: Handlers, shared: _Shared, parts: dict[str, Any]) -> None:
     for field, part, said in (("like", "edit", "like_said"), ("mix_photo", "mix", "mix_said")):
-        for event in (parts[field].input, parts[field].clear):
-            _on(event, handlers.second(part), parts[field], parts[said])
+        _changed(parts[field], handlers.second(part), parts[field], parts[said])
     for field, said in (("like_pose", "like_said"), ("mix_pose", "mix_said"), ("video", "video_said")):
-        for event in (parts[field].upload, parts[field].clear):
-            _on(event, handlers.extra(field), parts[field], parts[said])
-    for event in (parts["garments"].upload, parts["garments"].clear):
-        _on(event, handlers.garments, parts["garments"], [parts["like_said"], parts["regions"]])
+        _changed(parts[field], handlers.extra(field), parts[field], parts[said])
+    _changed(parts["garments"], handlers.garments, parts["garments"], [parts["like_said"], parts["regions"]])
     draws: dict[str, tuple[Callable[..., Any], list[str]]] = {
         "draw_pose": (handlers.transfer, []),
         "draw_edit": (handlers.edit, ["editor", "regions", "grow", "feather"]),
