@@ -50,7 +50,7 @@ def write_animation(frames: Sequence[Image.Image], path: Path, fps: float, notes
     if not kind:
         with atomic_folder(path) as folder:
             for number, frame in enumerate(frames, 1):
-                write_png(frame, folder / f"frame-{number:04d}.png", {**notes, "frame": number})
+                write_png(frame, folder / f"frame-{number:04d}.png", {**notes, "frame_number": number})
         return
     check_animation_path(path)
     text = json.dumps({**notes, "synthetic": True}, sort_keys=True)

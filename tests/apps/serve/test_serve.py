@@ -16,7 +16,8 @@ from drawing_helpers import pixels, pocold
 from PIL import Image
 
 from pocold import DensePose
-from pocold.apps.serve.requests import EditBody, EncodeBody, PoseBody, TransferBody, request_bodies
+from pocold.apps.serve.requests import AnimateBody, EditBody, EncodeBody, PoseBody, TransferBody, request_bodies
+from pocold.imaging.animations import read_notes
 from pocold.people.body.posing import draw_densepose
 from pocold.people.poses import parse_pose
 from serving import form, served, wait_for
@@ -125,6 +126,52 @@ def test_an_edit_is_that_of_the_command_line(client, drawn_folder, here):
     np.testing.assert_array_equal(picture(answer), pixels("out.png"))
 
 
+def test_an_animation_is_that_of_the_command_line(client, person, here):
+    pocold("animate a.png --turn --frames 3 --fps 5 --seed 3 --steps 2 -o frames", model="sized")
+    asked = {**person, "turn": "true", "frames": 3, "fps": 5, "seed": 3, "steps": 2}
+    answer = post(client, "/v1/animate", **asked, format="zip")
+    assert answer.status_code == 200, answer.text
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.namelist() == [f"frame-000{i}.png" for i in (1, 2, 3)]
+        for name in archive.namelist():
+            drawn = np.asarray(Image.open(archive.open(name)).convert("RGB")).astype(int)
+            assert np.abs(drawn - pixels(here / "frames" / name)).max() <= 1
+    moving = post(client, "/v1/animate", **asked)
+    assert moving.headers["content-type"] == "image/webp"
+    (here / "moving.webp").write_bytes(moving.content)
+    assert read_notes(here / "moving.webp")["again"].startswith("pocold animate a.png --turn --pose relaxed --fps 5")
+    assert Image.open(here / "moving.webp").n_frames == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "detail"),
+    [
+        ({}, "expected one motion: --turn, --walk, --between POSE POSE ... or --poses PATH, got none"),
+        ({"turn": "true", "walk": "true"}, "got --turn and --walk"),
+        ({"turn": "true", "frames": 121}, "expected at most 120 frames in one animation, got 121"),
+        ({"walk": "true", "fps": 120}, "expected at most 120 frames in one animation, got 144"),
+        ({"between": ["stand", "walk"], "seconds": 60}, "expected at most 120 frames in one animation, got 720"),
+        ({"between": ["stand", "wlak"]}, "unknown pose 'wlak'"),
+        ({"turn": "true", "poses": "walk"}, "poses: expected a file (curl: -F poses=@FILE), got text"),
+        ({"turn": "true", "format": "avi"}, "format: should be 'webp', 'gif', 'mp4', 'webm' or 'zip'"),
+    ],
+)
+def test_what_cannot_be_animated(client, person, fields, detail):
+    assert detail in refused(post(client, "/v1/animate", **person, **fields), 422)
+
+
+def test_an_animation_of_maps_follows_their_order(client, person, here):
+    for name in ("walk:side", "stand"):
+        pocold(f"pose {name} --size 128x88 -o {name[:4]}.png", model=None)
+    poses = [here / "walk.png", here / "stan.png"]
+    answer = post(client, "/v1/animate", **person, poses=poses, with_map="true", steps=1, format="zip")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        frames = [np.asarray(Image.open(archive.open(name)).convert("RGB")) for name in archive.namelist()]
+    for frame, path in zip(frames, poses, strict=True):
+        assert frame.shape == (128, 176, 3)
+        assert (frame[:, :88].any(axis=2) == (DensePose.read(path).labels > 0)).mean() > 0.99
+
+
 def test_maps_of_poses_and_of_photographs(client, drawn_folder, tmp_path):
     answer = post(client, "/v1/pose", pose="walk:side", size="128x88")
     (tmp_path / "map.png").write_bytes(answer.content)
@@ -163,7 +210,7 @@ def test_warnings_come_with_the_answer(client, drawn_folder):
         ({"pose": "walk", "size": "4096x4096"}, "pictures of 4096x4096 (height x width) are too large"),
         ({"pose": "walk", "num_images": 99}, "expected at most 16 pictures in one request, got 99"),
         ({"pose": ["walk", "run"], "format": "png"}, "a png is one picture, got 2; ask for zip or json"),
-        ({"pose": "walk", "colour": "red"}, "unknown field colour; there are seed, num_images"),
+        ({"pose": "walk", "colour": "red"}, "unknown field colour; there are seed, steps"),
         ({"pose": "walk", "code": "x"}, "expected photographs of one person as photo, or a code, one of the two"),
     ],
 )
@@ -213,14 +260,14 @@ def test_health_metrics_and_description(client):
     assert 'pocold_requests_total{path="/v1/pose",status="200"}' in text
     assert "pocold_request_seconds_bucket" in text
     described = client.get("/openapi.json").json()
-    assert {"/v1/transfer", "/v1/encode", "/v1/edit", "/v1/pose"} <= described["paths"].keys()
+    assert {"/v1/transfer", "/v1/encode", "/v1/edit", "/v1/animate", "/v1/pose"} <= described["paths"].keys()
     body = described["paths"]["/v1/transfer"]["post"]["requestBody"]["content"]
     photo = body["multipart/form-data"]["schema"]["properties"]["photo"]
     assert photo["items"] == {"type": "string", "format": "binary"}
     assert described["components"]["schemas"]["File"]["required"] == ["data"]
 
 
-@pytest.mark.parametrize("kind", [TransferBody, EncodeBody, EditBody, PoseBody])
+@pytest.mark.parametrize("kind", [TransferBody, EncodeBody, EditBody, AnimateBody, PoseBody])
 def test_the_examples_of_the_description_can_be_sent(client, kind, drawn_folder):
     _, bodies = request_bodies()
     sent = dict(bodies[kind]["content"]["application/json"]["example"])
@@ -229,8 +276,8 @@ def test_the_examples_of_the_description_can_be_sent(client, kind, drawn_folder)
         for value in values if isinstance(values, list) else [values]:
             if isinstance(value, dict):  # a whole photograph in the place of the first bytes of one
                 value["data"] = base64.b64encode((drawn_folder / "a.png").read_bytes()).decode()
-    path = {TransferBody: "transfer", EncodeBody: "encode", EditBody: "edit", PoseBody: "pose"}[kind]
-    drawing = {"steps": 1} if kind in (TransferBody, EditBody) else {}
+    path = kind.__name__.removesuffix("Body").lower()
+    drawing = {"steps": 1} if kind in (TransferBody, EditBody, AnimateBody) else {}
     answer = client.post(f"/v1/{path}", json={**sent, **drawing})
     assert answer.status_code == 200, answer.text
 

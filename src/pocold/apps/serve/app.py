@@ -21,6 +21,7 @@ from pocold.apps.serve.limits import OPEN_PATHS, Limits
 from pocold.apps.serve.metrics import Metrics
 from pocold.apps.serve.problems import ProblemError, answer_problems, busy, problem_responses
 from pocold.apps.serve.requests import (
+    AnimateBody,
     B,
     EditBody,
     EncodeBody,
@@ -29,7 +30,7 @@ from pocold.apps.serve.requests import (
     read_body,
     request_bodies,
 )
-from pocold.apps.serve.work import Work
+from pocold.apps.serve.work import MOVING, Work
 
 _LEFT = 499  # what servers write down for a client that has left; nobody reads it
 
@@ -167,6 +168,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     pictures |= {"application/json": {"example": {"pictures": [{"name": "walk-side.png", "data": "iVBORw0KGgo="}]}}}
     code = {"application/json": {"example": {"code": "q83vEjRWeJA", "warnings": []}}}
     one = {"image/png": binary}
+    moving = dict.fromkeys((*MOVING.values(), "application/zip"), binary)
 
     @app.post("/v1/transfer", **described(TransferBody, pictures, "A person in other poses"))
     async def transfer(request: Request) -> Response:
@@ -179,6 +181,10 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     @app.post("/v1/edit", **described(EditBody, pictures, "A region in another person's appearance"))
     async def edit(request: Request) -> Response:
         return await service.answer(request, EditBody, service.work.edit)
+
+    @app.post("/v1/animate", **described(AnimateBody, moving, "A person who moves"))
+    async def animate(request: Request) -> Response:
+        return await service.answer(request, AnimateBody, service.work.animate)
 
     @app.post("/v1/pose", **described(PoseBody, one, "The DensePose map of a photograph or a named pose"))
     async def pose(request: Request) -> Response:

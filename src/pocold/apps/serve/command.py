@@ -28,6 +28,7 @@ class ServeOptions:
         batch_wait: Milliseconds that a picture waits for others to be drawn with.
         queue: Most requests at a time, drawn and waiting; more are answered with 429.
         pictures: Most pictures of one request.
+        frames: Most frames of one animation.
         codes: Appearance codes kept in memory; the one used longest ago goes first.
         max_mb: Most megabytes of one request.
         max_megapixels: Most megapixels of one uploaded picture; told by its header, before it is decoded.
@@ -49,6 +50,7 @@ class ServeOptions:
     batch_wait: float = 20.0
     queue: int = 64
     pictures: int = 16
+    frames: int = 120
     codes: int = 64
     max_mb: float = 20.0
     max_megapixels: float = 24.0
@@ -73,7 +75,7 @@ class ServeOptions:
 
 
 def serve(options: tyro.conf.OmitArgPrefixes[ServeOptions]) -> None:
-    """Draw over HTTP: POST /v1/transfer, /v1/encode, /v1/edit and /v1/pose; see docs/serve.md."""
+    """Draw over HTTP: POST /v1/transfer, /v1/encode, /v1/edit, /v1/animate and /v1/pose; see docs/serve.md."""
     from dataclasses import replace
 
     if options.token is None and os.environ.get(TOKEN_VARIABLE):

@@ -16,7 +16,7 @@ from pocold.apps.drawing.options import DrawOptions, FrameName
 from pocold.apps.serve.problems import ProblemError
 
 _REF = "#/components/schemas/{model}"
-_MAX_FILES = 32
+_MAX_FILES = 256  # of one form: an animation has one for each frame
 
 
 class File(BaseModel):
@@ -63,16 +63,12 @@ class DrawingBody(_Body):
     """How pictures are drawn; what these words mean is in docs/cli.md."""
 
     seed: int = Field(0, description="Of the first picture of each pose; its next ones count up.")
-    num_images: int = Field(1, description="Pictures of each pose.")
     steps: int | None = Field(None, description="Denoising steps; the model's own number if not given.")
     size: str | None = Field(None, description="HEIGHTxWIDTH; the model's own if not given.")
     guidance: str = "pose_first"
     pose_scale: float | None = None
     appearance_scale: float | None = None
     guidance_floor: float | None = 3.0
-    format: Literal["png", "zip", "json"] | None = Field(
-        None, description="png is one picture; several are a zip, or as JSON a list of base64 with their metadata."
-    )
 
     def options(self, **server: Any) -> DrawOptions:
         """As the commands know them; ``server`` are those that a client does not choose."""
@@ -80,7 +76,16 @@ class DrawingBody(_Body):
         return DrawOptions(**{name: getattr(self, name) for name in names}, **server)
 
 
-class TransferBody(DrawingBody):
+class PicturesBody(DrawingBody):
+    """How many pictures, and as what they are answered."""
+
+    num_images: int = Field(1, description="Pictures of each pose.")
+    format: Literal["png", "zip", "json"] | None = Field(
+        None, description="png is one picture; several are a zip, or as JSON a list of base64 with their metadata."
+    )
+
+
+class TransferBody(PicturesBody):
     """A person, by photographs or by code, and poses."""
 
     photo: _Files = Field([], description="Photographs of one person.")
@@ -105,7 +110,7 @@ class EncodeBody(_Body):
     form_example: ClassVar[dict[str, Any]] = {"photo": ["me.jpg"]}
 
 
-class EditBody(DrawingBody):
+class EditBody(PicturesBody):
     """A photograph, a region of it, and whose appearance the region gets."""
 
     photo: _File | SkipJsonSchema[None] = None
@@ -120,6 +125,30 @@ class EditBody(DrawingBody):
     form_example: ClassVar[dict[str, Any]] = {"photo": "me.jpg", "like": "other.jpg", "region": ["top"]}
 
 
+class AnimateBody(DrawingBody):
+    """A person, by photographs or by code, and one motion: turn, walk, between, or poses."""
+
+    photo: _Files = Field([], description="Photographs of one person.")
+    code: str | _File | None = Field(None, description="Id of a code that /v1/encode gave, or its file, instead.")
+    turn: bool = Field(False, description="Once round on the spot, in the pose named by pose.")
+    walk: bool = Field(False, description="On the spot, seen from view.")
+    between: _Words = Field([], description="Named poses to go through, such as stand:front and wave:30.")
+    poses: _Files = Field([], description="DensePose maps or keypoints, one for each frame, in this order.")
+    pose: str = Field("relaxed", description="Of a turn; its view is where the turn begins.")
+    view: str = Field("quarter", description="Of a walk: degrees, or front, quarter, side, back.")
+    fps: float = 12.0
+    frames: int | None = None
+    seconds: float | None = None
+    loop: bool = Field(True, description="Let between end where it began.")
+    with_map: bool = Field(False, description="Show the maps beside the pictures.")
+    noise: Literal["shared", "surface", "fresh"] = "shared"
+    source_pose: _Files = Field([], description="DensePose maps of the photographs; estimated if not given.")
+    like: str | _File = Field("source", description="Whose build the body gets: source, none, or a map.")
+    frame: FrameName = "pad"
+    format: Literal["webp", "gif", "mp4", "webm", "zip"] = Field("webp", description="zip holds the frames as PNG.")
+    form_example: ClassVar[dict[str, Any]] = {"photo": ["me.jpg"], "turn": True, "frames": 12}
+
+
 class PoseBody(_Body):
     """A photograph whose map is wanted; or a pose by name, or keypoints."""
 
@@ -131,8 +160,7 @@ class PoseBody(_Body):
     form_example: ClassVar[dict[str, Any]] = {"photo": "me.jpg"}
 
 
-Body = TransferBody | EncodeBody | EditBody | PoseBody
-B = TypeVar("B", TransferBody, EncodeBody, EditBody, PoseBody)
+B = TypeVar("B", TransferBody, EncodeBody, EditBody, AnimateBody, PoseBody)
 
 
 async def read_body(request: Request, kind: type[B]) -> B:
@@ -163,7 +191,7 @@ async def read_body(request: Request, kind: type[B]) -> B:
     lists |= {name for name, field in kind.model_fields.items() if "list" in str(field.annotation)}
     given: dict[str, Any] = {}
     for name, found in values.items():
-        wants_file = name in ("photo", "source_pose", "like_pose", "mask", "garments")
+        wants_file = name in ("photo", "poses", "source_pose", "like_pose", "mask", "garments")
         if name in kind.model_fields and wants_file and any(isinstance(value, str) for value in found):
             raise ProblemError(422, f"{name}: expected a file (curl: -F {name}=@FILE), got text")
         if name not in lists and len(found) > 1:
@@ -191,7 +219,7 @@ def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
 
 def request_bodies() -> tuple[dict[str, Any], dict[type[BaseModel], dict[str, Any]]]:
     """The schemas of OpenAPI's components, and for each model its request body with both media types."""
-    kinds: list[type[_Body]] = [TransferBody, EncodeBody, EditBody, PoseBody]
+    kinds: list[type[_Body]] = [TransferBody, EncodeBody, EditBody, AnimateBody, PoseBody]
     _, top = models_json_schema([(kind, "validation") for kind in kinds], ref_template=_REF)
     schemas: dict[str, Any] = top["$defs"]
     bodies: dict[type[BaseModel], dict[str, Any]] = {}

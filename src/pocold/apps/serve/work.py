@@ -10,6 +10,8 @@ from threading import Event, Lock, Semaphore
 
 from PIL import Image
 
+from pocold.apps.animate.motions import Asked, Length
+from pocold.apps.animate.plan import plan_animation
 from pocold.apps.drawing.models import Model
 from pocold.apps.drawing.options import DrawOptions
 from pocold.apps.drawing.results import Report, picture_paths
@@ -33,8 +35,9 @@ from pocold.apps.serve.batching import Drawer, Job
 from pocold.apps.serve.command import ServeOptions
 from pocold.apps.serve.exchange import Answer, Exchange, exchange
 from pocold.apps.serve.problems import ProblemError
-from pocold.apps.serve.requests import DrawingBody, EditBody, EncodeBody, File, PoseBody, TransferBody
+from pocold.apps.serve.requests import AnimateBody, DrawingBody, EditBody, EncodeBody, File, PoseBody, TransferBody
 from pocold.apps.transfer import asked_size, plan_transfer
+from pocold.imaging.animations import write_animation
 from pocold.imaging.metadata import png_bytes
 from pocold.models.densepose_estimator import estimate_densepose
 from pocold.people.body.camera import parse_size
@@ -42,6 +45,8 @@ from pocold.people.body.fitting import fit_pose
 from pocold.people.body.keypoint_maps import load_any_pose
 from pocold.people.body.posing import draw_densepose
 from pocold.people.poses import parse_pose
+
+MOVING = {"webp": "image/webp", "gif": "image/gif", "mp4": "video/mp4", "webm": "video/webm"}  # media types
 
 
 class Codes:
@@ -105,9 +110,7 @@ class Work:
                 maps = [request.files.save(file) for file in body.source_pose]
                 person = self._person(request, body.photo, body.code, maps)
                 poses = [request.pose(pose) for pose in body.pose]
-                like = body.like if isinstance(body.like, str) else str(request.files.save(body.like))
-                if isinstance(body.like, str) and like not in ("source", "none"):
-                    raise ValueError(f"like: expected source, none or a file, got {like!r}")
+                like = _like(request, body.like)
                 report = Report(self._model, options, ["transfer", *(file.name for file in person.files)])
                 plan = plan_transfer(report, person, poses, maps, like, body.frame, body.paste_back)
                 self._check_size(plan.size)
@@ -171,6 +174,50 @@ class Work:
             names = [f"edited{number}.png" for number in numbers]
             settings = [plan.settings(i, name) for i, name in enumerate(names)]
             return request.pictures(names, pictures, settings, body.format)
+
+    def animate(self, body: AnimateBody, stop: Event) -> Answer:
+        """A person who moves."""
+        with self._request(stop) as request:
+            with request.preparing(self._preparing):
+                options = self._draw_options(body, 1)
+                asked = self._asked(request, body)
+                maps = [request.files.save(file) for file in body.source_pose]
+                person = self._person(request, body.photo, body.code, maps)
+                report = Report(self._model, options, ["animate", *(file.name for file in person.files)])
+                plan = plan_animation(
+                    report, person, asked, noise=body.noise, maps=maps, like=_like(request, body.like),
+                    frame=body.frame, with_map=body.with_map, tell=request.tell,
+                )  # fmt: skip
+                self._check_size(plan.size)
+                jobs = [Job(task, options, plan.size, plan.mode, stop) for task in plan.tasks()]
+            drawn: list[Image.Image] = []
+            for i in range(0, len(jobs), self._options.batch):  # between them other requests have their turn
+                drawn += self._drawn(jobs[i : i + self._options.batch])
+            frames = plan.finished(drawn)
+            if body.format == "zip":
+                names = [f"frame-{i:04d}.png" for i in range(1, len(frames) + 1)]
+                settings = [{**plan.settings("frames"), "frame_number": i} for i in range(1, len(frames) + 1)]
+                return request.pictures(names, frames, settings, "zip")
+            path = request.files.folder / f"animation.{body.format}"
+            write_animation(frames, path, asked.length.fps, plan.settings(path.name))
+            return request.answer(path.read_bytes(), MOVING[body.format], path.name)
+
+    def _asked(self, request: Exchange, body: AnimateBody) -> Asked:
+        """The motion, once it is known to be within the limits."""
+        folder = None
+        if body.poses:
+            folder = request.files.folder / "poses"
+            folder.mkdir()
+            for i, file in enumerate(body.poses):
+                saved = request.files.save(file)
+                saved.rename(folder / f"{i:06d}-{saved.name}")
+        length = Length(body.fps, body.frames, body.seconds)
+        asked = Asked(body.turn, body.walk, tuple(body.between), folder, body.pose, body.view, length, body.loop)
+        asked.check()
+        count = asked.count() or len(body.poses)
+        if count > self._options.frames:
+            raise ValueError(f"expected at most {self._options.frames} frames in one animation, got {count}")
+        return asked
 
     def pose(self, body: PoseBody, stop: Event) -> Answer:
         """The map of a photograph, of a named pose, or of keypoints."""
@@ -247,3 +294,12 @@ class Work:
     def _drawn(self, jobs: Sequence[Job]) -> list[Image.Image]:
         self._drawer.submit(jobs)
         return [job.result.result() for job in jobs]
+
+
+def _like(request: Exchange, like: str | File) -> str:
+    """Whose build a body gets: a word, or the path of a file that was sent."""
+    if isinstance(like, File):
+        return str(request.files.save(like))
+    if like not in ("source", "none"):
+        raise ValueError(f"like: expected source, none or a file, got {like!r}")
+    return like
