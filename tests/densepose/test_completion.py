@@ -37,6 +37,16 @@ def trunk(labels, uv):
     return among(labels, TORSO) & (places(labels, uv)[..., 2] > 0.2)
 
 
+def outermost(labels):
+    """The body's pixels beside the backdrop."""
+    return torch.from_numpy(binary_dilation(labels.numpy() == 0)) & (labels > 0)
+
+
+def spare_rim(labels):
+    """Of these the ones of parts that are seen elsewhere too."""
+    return outermost(labels) & among(labels, labels[(labels > 0) & ~outermost(labels)].unique().tolist())
+
+
 def painted(labels, uv, rim=None):
     """A photograph whose colours say what a point is; ``rim``: another colour for the outermost pixels."""
     hair = among(labels, HEAD) & (places(labels, uv)[..., 2] > 0.93)
@@ -49,8 +59,7 @@ def painted(labels, uv, rim=None):
     ):
         picture[:, where] = torch.tensor(colour, dtype=torch.uint8)[:, None]
     if rim is not None:
-        outermost = torch.from_numpy(binary_dilation(labels.numpy() == 0)) & (labels > 0)
-        picture[:, outermost] = torch.tensor(rim, dtype=torch.uint8)[:, None]
+        picture[:, outermost(labels)] = torch.tensor(rim, dtype=torch.uint8)[:, None]
     return Photograph(picture, labels.clone(), uv)
 
 
@@ -66,10 +75,22 @@ def away_from(colours, colour):
     return (colours - torch.tensor(colour)[:, None]).abs().amax(0)
 
 
+def test_the_rim_of_a_photograph_makes_no_spots(views):
+    """A rim holds some of the backdrop; in another pose it lies amid the body."""
+    for view in (views[0], views[1]):
+        picture, _, (warped, _) = completed(painted(*views[0], rim=(255, 0, 255)), view)
+        labels = views[0][0]
+        body = among(view[0], labels[(labels > 0) & ~outermost(labels)].unique().tolist())
+        assert (away_from((warped[:, body] + 1) * 127.5, (255, 0, 255)) < 2).any()
+        assert not (away_from(picture[:, body], (255, 0, 255)) < 60).any()
+
+
 def test_what_is_seen_stays_to_the_bit(views):
     surface = Surface(((1.0, (painted(*views[0]),)),))
     picture, confidence = complete(surface, *views[1])
-    warped, visible = surface.warp(*views[1])
+    labels, uv = views[0]
+    inner = Photograph(painted(labels, uv).picture, torch.where(spare_rim(labels), HIDDEN, labels).to(torch.uint8), uv)
+    warped, visible = Surface(((1.0, (inner,)),)).warp(*views[1])
     seen = visible == 1
     assert seen.any()
     assert torch.equal(picture[:, seen], warped[:, seen])

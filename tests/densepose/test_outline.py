@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from scipy.ndimage import binary_dilation, distance_transform_edt
+from scipy.ndimage import binary_dilation, distance_transform_edt, uniform_filter
 
 from pocold.densepose import chart
 from pocold.densepose.completion import complete
@@ -54,6 +54,18 @@ def test_a_coat_goes_with_the_body(views):
     assert (covered & expected).sum() > 0.85 * expected.sum()
     assert (covered & ~beside(views[1][0], WIDTH + 2)).sum() < 0.15 * expected.sum()
     assert (away_from(colours[:, covered], COAT) < 2).float().mean() > 0.9
+
+
+def test_a_hem_has_no_thorns(views):
+    """Strips of uneven length, as another photograph's pixels give them: the outline in another pose is even."""
+    photo = photographed(views[0])
+    ragged = photo.picture.clone()
+    ragged[:, ::3] = photographed(views[0], width=0).picture[:, ::3]  # every third row shows no coat
+    _, certain = carry_outline([Photograph(ragged, photo.labels, photo.uv)], *views[1])
+    covered = ((certain > 0) & beside(views[1][0], WIDTH)).numpy()
+    thorns = covered & (uniform_filter(covered.astype(float), 3) < 0.4)
+    assert covered.sum() > 0.5 * int(beside(views[1][0], WIDTH).sum())
+    assert thorns.sum() < 0.08 * covered.sum()
 
 
 def test_in_the_same_pose_it_is_where_it_was(views):

@@ -8,6 +8,8 @@ carried along with its outline (``outline.py``).
 Legend: H W target size, M seen points of the body, N points to complete, K neighbours.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy.ndimage import minimum_filter
@@ -46,12 +48,12 @@ def complete(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tens
         uv: ``(2, H, W)`` in [0, 1], or uint8 in 0..255.
 
     Returns:
-        float32 ``(3, H, W)`` in [-1, 1], equal to :meth:`Surface.warp` where the point of the body is seen, and in the
-        background save for what stands off the body; and the confidence, float32 ``(H, W)``: 1 where the very point is
+        float32 ``(3, H, W)`` in [-1, 1], equal to :meth:`Surface.warp` where the point of the body is seen other than
+        at the rim of the body, and in the background save for what stands off the body; and the confidence, float32 ``(H, W)``: 1 where the very point is
         seen, towards 0 with the distance of what was taken instead, 0 in a background that was filled, and at most 0.5
         for what stands off the body.
     """
-    picture, visible = surface.warp(labels, uv)
+    picture, visible = _without_rims(surface).warp(labels, uv)
     steps = (uv.float() * 255).round().to(torch.uint8) if uv.is_floating_point() else uv
     picture, confidence = _complete_body(surface, labels, steps, picture, visible)
     for weight, photographs in surface.layers:
@@ -132,6 +134,20 @@ def _nearest_colours(photographs: tuple[Photograph, ...], parts: np.ndarray, uv:
         colours[:, targets] = (values[:, sources[index % len(sources)]] * weights).sum(-1)
         distance[targets] = far[:, 0]
     return torch.from_numpy(colours), torch.from_numpy(distance)
+
+
+def _without_rims(surface: Surface) -> Surface:
+    """A surface whose photographs do not show what lies at the rim of the body: seen from another side, rims become
+    spots and seams of the backdrop. Parts of which nothing but rim is seen keep it."""
+    layers = [(weight, tuple(map(_without_rim, photographs))) for weight, photographs in surface.layers]
+    return Surface(tuple(layers))
+
+
+def _without_rim(photo: Photograph) -> Photograph:
+    labels = photo.labels.numpy()
+    inside = _inside(labels)
+    rim = (labels > 0) & ~inside & np.isin(labels, np.unique(labels[inside]))
+    return replace(photo, labels=torch.from_numpy(np.where(rim, HIDDEN, labels)))
 
 
 def _inside(labels: np.ndarray) -> np.ndarray:

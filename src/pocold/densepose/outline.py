@@ -28,6 +28,9 @@ _DEPTH = 0.35  # what a metre from front to back counts, as in completion
 _APART = 0.5  # metres that a head is away from the rest
 _TURNED = 0.03  # metres for strips that point another way
 _NEIGHBOURS, _LENGTH = 9, 0.6  # of so many the length that this share does not exceed: single pixels are ragged
+_ENOUGH = 0.5  # share of its length that a strip must have in the photograph
+_BESIDE = 0.04  # metres to both sides along the rim over which the strips of a pose are smoothed
+_SAME_WAY = 4.0  # pixels that strips are apart which point another way
 _NO_STRIPS = (3, 4, 5, 6)
 _HEAD = (23, 24)
 
@@ -98,7 +101,20 @@ def _matched(target: _Rim, strips: list[tuple[_Rim, Tensor, np.ndarray]]) -> tup
     index %= len(found)
     lengths = np.quantile(own[index], _LENGTH, axis=1)
     lengths[far[:, 0] > _FAR] = -1
-    return index[:, 0], lengths, far[:, 0]
+    lengths = _smoothed(lengths, target)
+    # the nearest that has something as far out, if one of them has
+    first = np.argmax(own[index] >= _ENOUGH * lengths[:, None], axis=1)[:, None]
+    chosen, away = (np.take_along_axis(values, first, axis=1)[:, 0] for values in (index, far))
+    return chosen, lengths, away
+
+
+def _smoothed(lengths: np.ndarray, rim: _Rim) -> np.ndarray:
+    """The lengths of a rim's strips, each as its neighbours have it that point the same way: neighbours in a pose come
+    from here and there in a photograph, and clothes have no thorns."""
+    where = np.concatenate([rim.at, _SAME_WAY * rim.outwards], axis=1)
+    count = min(2 * round(_BESIDE / rim.step) + 1, len(where))
+    _, beside = cKDTree(where).query(where, k=count)
+    return np.asarray(np.quantile(lengths[beside.reshape(len(where), -1)], _LENGTH, axis=1))
 
 
 def _strips(photo: Photograph) -> tuple[_Rim, Tensor, np.ndarray] | None:
