@@ -31,7 +31,7 @@ _SPREAD = 0.3  # neighbours this share of the distance further away still count
 # neck below; the hairline is a band, for not all people have the same. Face and hair are a long way from each other:
 # the back of a head takes what the front shows at its very top, not eyes.
 _HAIRLINE, _HAIR, _BEHIND_EARS, _NECK, _HAIR_APART = 0.915, 0.945, -0.04, 0.80, 0.5
-_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
+_RIM = np.ones((3, 3), bool)  # beside the backdrop, also over a corner
 _REACH = 0.1  # metres over which confidence falls to 1/e
 _STANDS_OFF = 0.5  # of the confidence in what stands off the body: no map says that it does
 # Kinds of skin that clothes must not be drawn onto, and the rest.
@@ -49,9 +49,9 @@ def complete(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tens
 
     Returns:
         float32 ``(3, H, W)`` in [-1, 1], equal to :meth:`Surface.warp` where the point of the body is seen other than
-        at the rim of the body, and in the background save for what stands off the body; and the confidence, float32 ``(H, W)``: 1 where the very point is
-        seen, towards 0 with the distance of what was taken instead, 0 in a background that was filled, and at most 0.5
-        for what stands off the body.
+        at the rim of the body, and in the background save for what stands off the body; and the confidence, float32
+        ``(H, W)``: 1 where the very point is seen, towards 0 with the distance of what was taken instead, 0 in a
+        background that was filled, and at most 0.5 for what stands off the body.
     """
     picture, visible = _without_rims(surface).warp(labels, uv)
     steps = (uv.float() * 255).round().to(torch.uint8) if uv.is_floating_point() else uv
@@ -138,7 +138,7 @@ def _nearest_colours(photographs: tuple[Photograph, ...], parts: np.ndarray, uv:
 
 def _without_rims(surface: Surface) -> Surface:
     """A surface whose photographs do not show what lies at the rim of the body: seen from another side, rims become
-    spots and seams of the backdrop. Parts of which nothing but rim is seen keep it."""
+    spots and seams of the backdrop. A kind of which nothing but rim is seen keeps it."""
     layers = [(weight, tuple(map(_without_rim, photographs))) for weight, photographs in surface.layers]
     return Surface(tuple(layers))
 
@@ -146,13 +146,14 @@ def _without_rims(surface: Surface) -> Surface:
 def _without_rim(photo: Photograph) -> Photograph:
     labels = photo.labels.numpy()
     inside = _inside(labels)
-    rim = (labels > 0) & ~inside & np.isin(labels, np.unique(labels[inside]))
+    better = frozenset[int]().union(*(kind for kind in _KINDS if (inside & np.isin(labels, list(kind))).any()))
+    rim = ~inside & np.isin(labels, list(better))
     return replace(photo, labels=torch.from_numpy(np.where(rim, HIDDEN, labels)))
 
 
 def _inside(labels: np.ndarray) -> np.ndarray:
     """bool ``(H, W)``: on the body and not at its rim, into whose pixels the colour of the backdrop is mixed."""
-    return minimum_filter(labels, footprint=_CROSS, mode="nearest") > 0
+    return minimum_filter(labels, footprint=_RIM, mode="nearest") > 0
 
 
 def _places(parts: np.ndarray, uv: np.ndarray, depth: float) -> np.ndarray:
