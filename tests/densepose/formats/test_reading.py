@@ -319,3 +319,18 @@ def test_load_pose_takes_files_of_any_format_and_all_other_forms(tmp_path, drawn
         assert np.array_equal(load_pose(pose).labels, drawn.labels)
     with pytest.raises(ValueError, match="pose 3: expected a DensePose, path"):
         load_pose(3, "pose 3")
+
+
+def test_a_person_who_is_tiny_in_the_photo_beside_is_told(tmp_path, recwarn):
+    """A dump of a small copy beside the large photo: the box fits, and the person would be put into a corner."""
+    dump = write_street(tmp_path / "dump.pkl", someone(12, 8, top=3, left=5))
+    Image.new("RGB", (40, 50)).save(tmp_path / "street.jpg")
+    with pytest.warns(
+        PlausibilityWarning, match=r"box is 12x8 \(height x width\) at row 3, column 5 of street\.jpg.*50x40"
+    ):
+        read_pose(dump)
+    recwarn.clear()
+    assert read_pose(dump, size=(50, 40)).size == (50, 40)  # who says the size knows it
+    Image.new("RGB", (30, 40)).save(tmp_path / "street.jpg")
+    read_pose(dump)
+    assert not [warning for warning in recwarn if "box" in str(warning.message)]

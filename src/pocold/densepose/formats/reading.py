@@ -34,6 +34,7 @@ Layout = Literal["auto", "iuv", "ivu", "vui", "uvi", "labels", "parula", "viridi
 # lossless pictures over a lost photo; and from JPEGs of quality 95, without or with the photo.
 _RIGHT_WITHOUT_PHOTO: dict[ColourMap, int] = {"parula": 73, "viridis": 57}
 _RIGHT_IN_JPEG = 87
+_SMALL_BOX = 0.25  # share of both sides of the photo below which a person is asked about
 
 
 def read_pose(
@@ -148,9 +149,10 @@ def paste_person(
     """One person of a dump's picture in the frame of its photo; arguments as for :func:`read_pose`."""
     count = len(dumped.people)
     if not 1 <= person <= count:
-        found = f"shows {count} {'person' if count == 1 else 'people'}" if count else "shows nobody"
-        raise ValueError(f"{path}: {dumped.name} {found}, there is no person {person}")
-    if photo is None and size is None:
+        shown = f"shows {count} {'person' if count == 1 else 'people'}" if count else "shows nobody"
+        raise ValueError(f"{path}: {dumped.name} {shown}, there is no person {person}")
+    found = photo is None and size is None
+    if found:
         photo = _own_photo(dumped, path)
         if photo is None:
             raise ValueError(
@@ -163,8 +165,16 @@ def paste_person(
             raise ValueError(f"the photo is {height}x{width} (height x width), not {size[0]}x{size[1]}")
         size = height, width
     assert size is not None
+    chosen = dumped.people[person - 1]
+    if found and max(have / whole for have, whole in zip(chosen.pose.size, size, strict=True)) < _SMALL_BOX:
+        (height, width), (whole_height, whole_width) = chosen.pose.size, size
+        warn_outside(
+            f"{path}: the person's box is {height}x{width} (height x width) at row {chosen.top}, column {chosen.left} "
+            f"of {dumped.name}, which is {whole_height}x{whole_width}; if the dump was made from a smaller picture, "
+            "give that one (--photo)"
+        )
     try:
-        pose = dumped.people[person - 1].paste(size)
+        pose = chosen.paste(size)
     except ValueError as error:
         raise ValueError(f"{path}: {dumped.name}: {error}") from None
     return check_body(pose, f"{path}: {dumped.name}")
