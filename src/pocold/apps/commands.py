@@ -228,10 +228,10 @@ def bulk(
 
 
 def show(picture: Positional[Path], json: bool = False) -> None:
-    """Print what a picture that pocold drew says of itself: model, seed, settings, and the command that draws it again.
+    """Print what a drawn picture or animation says of itself: model, seed, settings, how to draw it again.
 
     Args:
-        picture: PNG file.
+        picture: PNG file, animation, or folder of frames.
         json: As JSON.
     """
     from json import dumps

@@ -107,7 +107,9 @@ def read_notes(path: Path) -> dict[str, Any]:
         ValueError: if it cannot be read, or says nothing.
     """
     kind = path.suffix.lower()
-    if path.is_dir():
+    if not path.exists():
+        raise ValueError(f"no such file: {path}")
+    if path.is_dir() and (path / "frame-0001.png").is_file():
         return read_png_metadata(path / "frame-0001.png")
     try:
         if kind in VIDEOS:

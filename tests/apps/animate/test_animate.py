@@ -199,6 +199,25 @@ def test_what_cannot_be_animated(here, capsys, command, message):
     assert sorted(here.iterdir()) == before
 
 
+@pytest.mark.parametrize("name", ["out.webp", "out.gif", "out.mp4", "out"])
+def test_an_animation_says_how_it_was_made(here, capsys, name):
+    if name.endswith("mp4"):
+        pytest.importorskip("av")
+    pocold(f"animate a.png --walk --frames 2 --steps 1 -o {name}", model="sized")
+    capsys.readouterr()
+    pocold(f"show {name}", model=None)
+    again = "again: pocold animate a.png --walk --view quarter --fps 12 --frames 2 --steps 1"
+    assert sorted(again.split()) == sorted(set(again.split()) & set(capsys.readouterr().out.split()))
+
+
+def test_what_says_nothing(here, capsys):
+    (here / "empty").mkdir()
+    (here / "broken.webp").write_bytes(b"RIFF")
+    assert "empty carries no pocold metadata" in fails(capsys, "show empty", model=None)
+    assert "broken.webp carries no pocold metadata" in fails(capsys, "show broken.webp", model=None)
+    assert "no such file: none.mp4" in fails(capsys, "show none.mp4", model=None)
+
+
 def test_the_poses_of_a_video(here, capsys):
     pytest.importorskip("av")
     from estimators import constant_estimator

@@ -17,6 +17,7 @@ from PIL import Image
 from pocold.appearance import AppearanceCode
 from pocold.apps.drawing.models import Model
 from pocold.apps.drawing.options import DrawOptions, ModelOptions, flags
+from pocold.imaging.animations import ENDINGS, read_notes
 from pocold.imaging.metadata import read_png_metadata, write_png
 
 _SOFTWARE = ("pocold", "torch", "diffusers")
@@ -181,13 +182,14 @@ class Report:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """What a picture says of itself.
+    """What a picture, an animation or a folder of frames says of itself.
 
     Raises:
         ValueError: if it cannot be read or pocold did not write it.
     """
     try:
-        return read_png_metadata(path)
+        moving = path.suffix.lower() in ENDINGS or path.is_dir()
+        return read_notes(path) if moving else read_png_metadata(path)
     except ValueError as error:
         if "carries no pocold metadata" in str(error):
             raise ValueError(
