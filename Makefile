@@ -1,10 +1,13 @@
-# make demo | make test | make test-apps | make check: each works from a fresh clone with Python 3.11+ and a package index.
+# make demo | make test | make test-apps | make docs | make check: each works from a fresh clone with Python 3.11+ and a
+# package index.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out
+# Not --quiet, which silences warnings so that they are no errors any more.
+MKDOCS := PATH="$(abspath $(BIN)):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-.PHONY: demo test test-apps check clean
+.PHONY: demo test test-apps docs check clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pocold demo --output $(OUT)/demo.png
@@ -16,11 +19,16 @@ test: $(VENV)/.installed-test
 test-apps: $(VENV)/.installed-test-apps
 	$(BIN)/python -m pytest -q -m apps
 
+# The pages and the reference as a site in site/; a warning, such as a broken link, is an error.
+docs: $(VENV)/.installed-docs
+	$(MKDOCS)
+
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MKDOCS)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -39,9 +47,13 @@ $(VENV)/.installed-test-apps: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test-apps]"
 	@touch $@
 
+$(VENV)/.installed-docs: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
+	@touch $@
+
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(OUT)
+	rm -rf $(VENV) $(OUT) site

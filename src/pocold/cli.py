@@ -1,6 +1,7 @@
 """The ``pocold`` command. Heavy imports stay inside the command functions, so that ``--help`` needs no torch."""
 
 import io
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -133,12 +134,24 @@ def _run(arguments: Sequence[str] | None) -> None:
             description="Controllable person image synthesis with pose-constrained latent diffusion.",
             args=arguments,
         )
+    except BrokenPipeError:  # whoever reads has enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be flushed at the end goes nowhere
+        raise SystemExit(141) from None
     except (ValueError, OSError) as error:
-        print(f"pocold: error: {error}", file=sys.stderr)
+        print(f"pocold: error: {_sentence(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("pocold: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _sentence(error: Exception) -> str:
+    """An error for people: of the system's, what it is about and not its number."""
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename:
+        return f"expected a folder, but {error.filename} is a file"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 if __name__ == "__main__":
