@@ -1,6 +1,10 @@
-"""Where the networks compute, in which precision, and the memory that it took."""
+"""Where the networks compute, in which precision, the memory that it took, and when worker processes end."""
 
+import multiprocessing
+import os
 import sys
+from multiprocessing.connection import wait
+from threading import Thread
 
 import torch
 
@@ -34,3 +38,20 @@ def peak_memory(device: torch.device) -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+def end_with_parent() -> None:
+    """Have this worker process end when its parent does: one that was killed cannot end it, and it would wait for ever.
+
+    Raises:
+        ValueError: in a process that multiprocessing did not start.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise ValueError("expected a process started by multiprocessing")
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()

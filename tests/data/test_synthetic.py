@@ -138,6 +138,31 @@ def test_a_killed_run_continues_to_the_same_bytes(written, tmp_path):
     assert contents(folder) == contents(written)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_workers_of_a_killed_run_end(tmp_path):
+    folder = tmp_path / "set"
+    command = [sys.executable, "-m", "pocold", "synth", "--identities", "40", "--size", "64x48", "--workers", "2"]
+    process = subprocess.Popen([*command, "--out", str(folder)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and not list(folder.glob("img/*.jpg")):
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) >= 2
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    while time.monotonic() < deadline and any(_runs(child) for child in children):
+        time.sleep(0.01)
+    assert not any(_runs(child) for child in children)
+
+
+def _runs(process):
+    """Whether it is there and no zombie."""
+    try:
+        return bool(Path(f"/proc/{process}/cmdline").read_bytes())
+    except OSError:
+        return False
+
+
 def test_shards_hold_the_same_samples(written, tmp_path):
     for workers in (1, 2):
         write_people(TINY, tmp_path / f"shards{workers}", workers=workers, shards=True)

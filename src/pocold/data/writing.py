@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from pocold.data.synthetic import MANIFEST, SyntheticConfig, encode_view, is_test, sample_name, write_manifest
+from pocold.devices import end_with_parent
 from pocold.imaging.files import atomic_write
 
 IDENTITIES_PER_SHARD = 32
@@ -153,13 +154,19 @@ def _run_all(tasks: list[_Task], workers: int) -> Iterator[int]:
         return
     # spawn: a forked torch may hang, and every platform has it
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
         futures: list[Future[int]] = [pool.submit(_run, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin() -> None:
+    """Prepare a worker process."""
+    end_with_parent()
+    torch.set_num_threads(1)
 
 
 def _run(task: _Task) -> int:

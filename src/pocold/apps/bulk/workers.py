@@ -1,20 +1,18 @@
 """Units drawn in this process, or in several of this machine. The outcomes come in the order of the rows."""
 
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
-from threading import Thread
 from typing import Any
 
 import torch
 
 from pocold.apps.bulk.jobs import Unit
 from pocold.apps.bulk.painter import How, Outcome, Painter
+from pocold.devices import end_with_parent
 
 _painter: Painter  # of a worker process
 _stop: Any
@@ -59,21 +57,13 @@ def _begin(how: How, number: Any, stop: Any) -> None:
     """Open the model of a worker process."""
     global _painter, _stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops us
-    Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     device = None
     if how.options.device == "auto" and torch.cuda.is_available():
         with number.get_lock():
             device = f"cuda:{number.value % torch.cuda.device_count()}"
             number.value += 1
     _painter, _stop = Painter(how, device), stop
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed cannot end its workers, and they would wait for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
 
 
 def _paint(unit: Unit) -> list[Outcome]:
