@@ -93,7 +93,7 @@ def run_on_ray(options: ServeOptions) -> None:
 
     Raises:
         ValueError: if Ray is not installed, there is no cluster at the address, it has not as many GPUs or cores, it
-            serves something else, or the model cannot be opened.
+            serves something else, the address cannot be listened at, or the model cannot be opened.
     """
     with served_on_ray(options) as (host, port):
         from pocold.apps.serve.server import announce
@@ -167,7 +167,7 @@ def _import_ray() -> tuple[Any, Any]:
 
 
 def _port(options: ServeOptions, address: str) -> int:
-    """The port for Ray's proxy, which cannot say which one it got, and only logs that it got none."""
+    """The port for Ray's proxy, which would not say which free one it took."""
     if address == LOCAL:
         from pocold.apps.serve.server import listen
 
@@ -221,7 +221,8 @@ def _cause(serve: Any, error: Exception) -> str:
     application = serve.status().applications.get(NAME)
     deployment = application.deployments.get(NAME) if application else None
     lines = [line for line in (deployment.message if deployment else str(error)).splitlines() if line.strip()]
-    return lines[-1].strip().removeprefix("ValueError: ") if lines else type(error).__name__
+    last = lines[-1].strip() if lines else type(error).__name__
+    return last.removeprefix("ValueError: ").removeprefix("RuntimeError: ")
 
 
 @contextmanager
