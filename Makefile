@@ -15,7 +15,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 -q
 
-# The page, in Chromium (or what POCOLD_BROWSER names); without a browser those tests are skipped and say so.
+# The page, in Chromium (or what POCOLD_BROWSER names); without a browser those tests are skipped and say so. And Ray Serve.
 test-apps: $(VENV)/.installed-test-apps
 	$(BIN)/python -m pytest -q -m apps
 

@@ -117,6 +117,20 @@ def test_the_code_used_longest_ago_goes_first(drawn_folder):
         codes.get(second)
 
 
+def test_a_server_that_keeps_no_codes_says_so(drawn_folder, person):
+    with served(drawn_folder / "sized", codes=0) as client:
+        detail = refused(post(client, "/v1/encode", **person), 422)
+        assert detail == (
+            "this server keeps no appearance codes; ask for format=safetensors, and send that file as code"
+        )
+        for answer in (
+            post(client, "/v1/transfer", code="x", pose="walk", steps=1),
+            client.delete("/v1/codes/x"),
+        ):
+            assert "keeps no appearance codes; send the file" in refused(answer, 404)
+        assert post(client, "/v1/encode", **person, format="safetensors").status_code == 200
+
+
 def test_an_edit_is_that_of_the_command_line(client, drawn_folder, here):
     pocold("edit a.png --like b.png --region parts:top -o out.png", model="sized")
     answer = post(

@@ -55,6 +55,7 @@ def test_what_runs_is_answered_before_the_server_ends(process, drawn_folder, tmp
     [
         ("--port 70000", "--port: expected a number of at most 65535, got 70000"),
         ("--queue 0", "--queue: expected a number of at least 1, got 0"),
+        ("--replicas 0", "--replicas: expected a number of at least 1, got 0"),
         ("--token short", "--token: expected at least 8 characters"),
         ("--host 192.0.2.1", "--host 192.0.2.1 --port 8000 cannot be listened at"),
         ("--port 0 --model nowhere", "nowhere"),
@@ -66,14 +67,23 @@ def test_flags_that_cannot_be_meant(capsys, here, words, message):
 
 def test_the_core_needs_no_web_packages():
     code = "import sys, pocold, pocold.cli\ntry: pocold.cli.main(['serve', '--help'])\nexcept SystemExit: pass\n"
-    code += "print([name for name in ('fastapi', 'uvicorn', 'gradio', 'pydantic', 'torch') if name in sys.modules])"
+    code += (
+        "print([name for name in ('fastapi', 'uvicorn', 'gradio', 'pydantic', 'torch', 'ray') if name in sys.modules])"
+    )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "--batch-wait" in printed
     assert printed.strip().endswith("[]")
 
 
-def test_a_missing_extra_is_named():
-    code = "import sys; sys.modules['fastapi'] = None; from pocold.cli import main; main(['serve'])"
+@pytest.mark.parametrize(
+    ("package", "words", "message"),
+    [
+        ("fastapi", [], 'pocold serve needs the extra "serve": pip install "pocold[serve]"'),
+        ("ray", ["--replicas", "2"], '--replicas and --ray need the extra "ray": pip install "pocold[ray]"'),
+    ],
+)
+def test_a_missing_extra_is_named(package, words, message):
+    code = f"import sys; sys.modules[{package!r}] = None; from pocold.cli import main; main(['serve', *{words!r}])"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 2
-    assert ended.stderr.startswith('pocold: error: pocold serve needs the extra "serve": pip install "pocold[serve]"')
+    assert ended.stderr.startswith(f"pocold: error: {message}")

@@ -29,7 +29,8 @@ class ServeOptions:
         queue: Most requests at a time, drawn and waiting; more are answered with 429.
         pictures: Most pictures of one request.
         frames: Most frames of one animation.
-        codes: Appearance codes kept in memory; the one used longest ago goes first.
+        codes: Appearance codes kept in memory; the one used longest ago goes first. 0 keeps none: /v1/encode answers
+            with their files alone.
         max_mb: Most megabytes of one request.
         max_megapixels: Most megapixels of one uploaded picture; told by its header, before it is decoded.
         max_size: Longest side in pixels of what is drawn.
@@ -37,6 +38,9 @@ class ServeOptions:
         upload_seconds: For a request to arrive.
         seconds: For a request to be answered.
         drain_seconds: For running requests to end once the server is told to stop.
+        replicas: Draw with so many processes of Ray Serve, each with the model; the limits above are those of each, and
+            no codes are kept. With --ray one for each GPU or core of the cluster if not given.
+        ray: Serve on a Ray cluster: its address, or local for one in this machine, which --replicas alone means.
     """
 
     host: str = "127.0.0.1"
@@ -59,12 +63,14 @@ class ServeOptions:
     upload_seconds: float = 30.0
     seconds: float = 300.0
     drain_seconds: float = 60.0
+    replicas: int | None = None
+    ray: str | None = None
 
     def check(self) -> None:
         """Raise a ValueError for numbers that cannot be meant."""
         for field in fields(self):
             value = getattr(self, field.name)
-            low = 0 if field.name in ("port", "batch_wait") else 1 if isinstance(value, int) else 1e-3
+            low = 0 if field.name in ("port", "batch_wait", "codes") else 1 if isinstance(value, int) else 1e-3
             if isinstance(value, int | float) and not low <= value < 1e9:
                 flag = field.name.replace("_", "-")
                 raise ValueError(f"--{flag}: expected a number of at least {low:g}, got {value:g}")
@@ -87,6 +93,11 @@ def serve(options: tyro.conf.OmitArgPrefixes[ServeOptions]) -> None:
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise ValueError(f'pocold serve needs the extra "serve": pip install "pocold[serve]" ({error})') from None
-    from pocold.apps.serve.server import run_server
+    if options.replicas is None and options.ray is None:
+        from pocold.apps.serve.server import run_server
 
-    run_server(options)
+        run_server(options)
+    else:
+        from pocold.apps.ray_serve import run_on_ray
+
+        run_on_ray(options)

@@ -49,15 +49,20 @@ def run_server(options: ServeOptions) -> None:
         timeout_graceful_shutdown=max(1, round(options.drain_seconds)),
     )  # fmt: skip
     host, port = listening.getsockname()[:2]
+    announce(host, port, options.token)
+    _Server(config, service).run(sockets=[listening])
+
+
+def announce(host: str, port: int, token: str | None) -> None:
+    """Say on stderr where the server is, and who can use it."""
     print(f"pocold: serving at {url(host, port)}; Ctrl-C ends it", file=sys.stderr, flush=True)
-    if not is_local(host) and options.token is None:
+    if not is_local(host) and token is None:
         print(
             f"pocold: warning: whoever reaches {host} can use this server, and what is sent to it is not encrypted; "
             "ask for a --token, and put a server with TLS in front",
             file=sys.stderr,
             flush=True,
         )
-    _Server(config, service).run(sockets=[listening])
 
 
 def listen(host: str, port: int) -> socket.socket:

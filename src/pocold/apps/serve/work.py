@@ -49,11 +49,14 @@ from pocold.people.poses import parse_pose
 MOVING = {"webp": "image/webp", "gif": "image/gif", "mp4": "video/mp4", "webm": "video/webm"}  # media types
 
 
+_KEEPS_NONE = "this server keeps no appearance codes"
+
+
 class Codes:
     """Appearance codes by id, as the bytes of their files, in memory alone. Safe in threads.
 
     Args:
-        limit: most codes; the one used longest ago goes first.
+        limit: most codes; the one used longest ago goes first. 0 keeps none, and says so.
     """
 
     def __init__(self, limit: int) -> None:
@@ -62,6 +65,11 @@ class Codes:
 
     def __len__(self) -> int:
         return len(self._codes)
+
+    def check(self) -> None:
+        """A problem 422 if none are kept, before a code is computed in vain."""
+        if self._limit == 0:
+            raise ProblemError(422, f"{_KEEPS_NONE}; ask for format=safetensors, and send that file as code")
 
     def keep(self, content: bytes) -> str:
         """An id that nobody can guess."""
@@ -78,6 +86,8 @@ class Codes:
             if name in self._codes:
                 self._codes.move_to_end(name)
                 return self._codes[name]
+        if self._limit == 0:
+            raise ProblemError(404, f"{_KEEPS_NONE}; send the file that /v1/encode gives with format=safetensors")
         raise ProblemError(404, "there is no code of this id, or no longer; encode the photograph again")
 
     def forget(self, name: str) -> None:
@@ -127,6 +137,8 @@ class Work:
 
     def encode(self, body: EncodeBody, stop: Event) -> Answer:
         """The id of a person's code, or the code."""
+        if body.format == "id":
+            self.codes.check()
         with self._request(stop) as request, request.preparing(self._preparing):
             maps = [request.files.save(file) for file in body.source_pose]
             person = self._person(request, body.photo, None, maps)
