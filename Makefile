@@ -15,7 +15,8 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 -q
 
-# The page, in Chromium (or what POCOLD_BROWSER names); without a browser those tests are skipped and say so. And Ray Serve.
+# The page, in Chromium (or what POCOLD_BROWSER names), and Ray Serve where the extra ray is installed; what is missing is
+# skipped and said.
 test-apps: $(VENV)/.installed-test-apps
 	$(BIN)/python -m pytest -q -m apps
 

@@ -137,7 +137,9 @@ def test_completed_hints_are_those_of_the_framed_pair(flip):
     assert torch.equal(turned["warped"], picture.flip(-1) if flip else picture)
     assert torch.equal(turned["visible"], confidence.flip(-1) if flip else confidence)
     _, visible = (hinted(replace(transform, hint_completed=False))[key] for key in ("warped", "visible"))
-    assert (confidence[visible] == 1).all()
+    seen = confidence[visible]  # but for the rim of the source, which is completed from beside it
+    assert (seen > 0.5).all()
+    assert (seen == 1).float().mean() > 0.5
     unseen = confidence[~visible & (made["target_pose"] > 0)]
     assert (unseen < 1).float().mean() > 0.9
     assert (unseen > 0).any()

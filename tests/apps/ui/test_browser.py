@@ -18,7 +18,7 @@ pytest.importorskip("gradio", reason="the page needs the extra ui")
 api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
 pytestmark = pytest.mark.apps
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE = 60_000  # milliseconds
+PATIENCE = 240_000  # milliseconds
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def paint_on_ray(
 
 
 def _connect(ray: Any, address: str, cores: int) -> None:
-    """Connect to a cluster, or start one in this machine that nothing outside it can reach."""
+    """Connect to a cluster, or start one in this machine, without a dashboard."""
     how: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
         how |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "object_store_memory": 512 * 2**20}
