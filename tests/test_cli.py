@@ -128,7 +128,6 @@ def test_an_output_without_arrows_does_not_end_a_command():
 
 
 def test_a_reader_that_has_enough_ends_a_command_without_a_word(tmp_path):
-    Image.new("RGB", (64, 64)).save(tmp_path / "map.png")
     with subprocess.Popen(
         [sys.executable, "-m", "pocold", "pose", "stand", "-o", str(tmp_path / "pose.png")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -5,8 +5,6 @@ node takes the requests and gives each to one of them.
 """
 
 import io
-import logging
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -16,12 +14,12 @@ from threading import Event
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from pocold.apps.ray_clusters import LOCAL, connect, silence_statistics
 from pocold.apps.serve.command import ServeOptions
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-LOCAL = "local"  # instead of an address: a cluster in this machine, for this run
 NAME = "pocold"  # of the application and its deployment
 REPLICA = "X-Pocold-Replica"  # the header that says who answered
 _ROOM = 64  # requests of a replica beyond its queue: those that it refuses, and /healthz, which must not wait
@@ -121,7 +119,7 @@ def served_on_ray(options: ServeOptions) -> Iterator[tuple[str, int]]:
     port = _port(options, address)
     if options.model is not None:  # actors have other working folders
         options = replace(options, model=options.model.resolve())
-    _connect(ray, address, options.replicas or 1)
+    connect(ray, address, options.replicas or 1, "ray.serve")
     try:
         if serve.status().proxies:
             raise ValueError("--ray: this cluster serves something already; `serve shutdown` would end that")
@@ -157,7 +155,7 @@ def _drain(serve: Any, seconds: float) -> None:
 
 
 def _import_ray() -> tuple[Any, Any]:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone
+    silence_statistics()
     try:
         import ray
         from ray import serve
@@ -177,19 +175,6 @@ def _port(options: ServeOptions, address: str) -> int:
     if options.port == 0:
         raise ValueError("--port 0: a free port can be found with --ray local alone; give one that is free there")
     return options.port
-
-
-def _connect(ray: Any, address: str, replicas: int) -> None:
-    """Connect to a cluster, or start one in this machine, without a dashboard."""
-    how: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address == LOCAL:
-        how |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "object_store_memory": 512 * 2**20}
-        how |= {"num_cpus": max(os.cpu_count() or 1, replicas)}
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    try:
-        ray.init(address=address, **how)
-    except Exception as error:  # one that does not start raises no more than that
-        raise ValueError(f"--ray: no cluster at {address}: {str(error).splitlines()[0]}") from None
 
 
 def shares(options: ServeOptions, cluster: dict[str, float]) -> tuple[int, int]:

@@ -1,11 +1,14 @@
 """A server of this process, at a port of its own, as a client meets it."""
 
+import io
 import threading
 import time
 from contextlib import contextmanager
 
 import httpx
+import numpy as np
 import uvicorn
+from PIL import Image
 
 from pocold.apps.serve.app import create_app
 from pocold.apps.serve.command import ServeOptions
@@ -49,3 +52,13 @@ def form(**fields):
             else:
                 data.setdefault(name, []).append(str(value))
     return {"data": data, "files": files or None}
+
+
+def post(client, path, **fields):
+    return client.post(path, **form(**fields))
+
+
+def picture(answer):
+    """The drawn picture ``(H, W, 3)``, as integers whose differences do not wrap."""
+    assert answer.status_code == 200, answer.text
+    return np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB")).astype(int)

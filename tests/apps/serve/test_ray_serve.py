@@ -1,6 +1,5 @@
 """``pocold serve --replicas 2``: what a client of Ray Serve gets, and what is left when it ends."""
 
-import io
 import os
 import signal
 import subprocess
@@ -13,11 +12,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
 
 from pocold.apps.ray_serve import REPLICA, shares
 from pocold.apps.serve.command import ServeOptions
-from serving import form, served, wait_for
+from serving import form, picture, post, served, wait_for
 
 TOKEN = "a-long-secret"
 
@@ -58,20 +56,6 @@ def alone(drawn_folder):
     with served(drawn_folder / "sized", token=TOKEN) as client:
         client.headers["Authorization"] = f"Bearer {TOKEN}"
         yield client
-
-
-@pytest.fixture
-def person(drawn_folder):
-    return {"photo": drawn_folder / "a.png", "source_pose": drawn_folder / "a.iuv.png"}
-
-
-def post(client, path, **fields):
-    return client.post(path, **form(**fields))
-
-
-def picture(answer):
-    assert answer.status_code == 200, answer.text
-    return np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB")).astype(int)
 
 
 def of_each(client, path):

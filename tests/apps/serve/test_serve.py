@@ -20,7 +20,7 @@ from pocold.apps.serve.requests import AnimateBody, EditBody, EncodeBody, PoseBo
 from pocold.imaging.animations import read_notes
 from pocold.people.body.posing import draw_densepose
 from pocold.people.poses import parse_pose
-from serving import form, served, wait_for
+from serving import form, picture, post, served, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -30,21 +30,6 @@ def client(drawn_folder, tmp_path_factory):
     with served(drawn_folder / "sized", batch=4) as client:
         yield client
     tempfile.tempdir = before
-
-
-@pytest.fixture
-def person(drawn_folder):
-    """The fields of a photograph and its map."""
-    return {"photo": drawn_folder / "a.png", "source_pose": drawn_folder / "a.iuv.png"}
-
-
-def post(client, path, **fields):
-    return client.post(path, **form(**fields))
-
-
-def picture(answer):
-    assert answer.status_code == 200, answer.text
-    return np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"))
 
 
 def refused(answer, status):

@@ -1,7 +1,5 @@
 """Units drawn by actors of a Ray cluster, with Ray Data. The outcomes come in the order of the rows."""
 
-import logging
-import os
 import pickle
 from collections.abc import Generator, Iterable
 from itertools import islice
@@ -9,8 +7,8 @@ from typing import Any
 
 from pocold.apps.bulk.jobs import Unit
 from pocold.apps.bulk.painter import How, Outcome, Painter
+from pocold.apps.ray_clusters import connect, silence_statistics
 
-LOCAL = "local"  # instead of an address: a cluster in this machine, for this run
 _BLOCKS = 20_000  # more would burden the scheduler
 
 
@@ -32,14 +30,14 @@ def paint_on_ray(
     Raises:
         ValueError: if Ray is not installed, there is no cluster at the address, or an actor fails.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone
+    silence_statistics()
     try:
         import pyarrow
         import ray
         import ray.data
     except ImportError as error:
         raise ValueError(f'--ray needs the extra "ray": pip install "pocold[ray]" ({error})') from None
-    _connect(ray, address, how.threads * (workers or 1))
+    connect(ray, address, how.threads * (workers or 1), "ray.data")
     try:
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
@@ -68,19 +66,6 @@ def paint_on_ray(
         raise ValueError(f"the work on Ray failed: {_cause(error)}") from error
     finally:
         ray.shutdown()
-
-
-def _connect(ray: Any, address: str, cores: int) -> None:
-    """Connect to a cluster, or start one in this machine, without a dashboard."""
-    how: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address == LOCAL:
-        how |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "object_store_memory": 512 * 2**20}
-        how |= {"num_cpus": max(os.cpu_count() or 1, cores)}
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    try:
-        ray.init(address=address, **how)
-    except Exception as error:  # one that does not start raises no more than that
-        raise ValueError(f"--ray: no cluster at {address}: {str(error).splitlines()[0]}") from None
 
 
 def _cause(error: BaseException) -> str:
