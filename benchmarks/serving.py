@@ -1,7 +1,8 @@
 """200 clients at once, 5 requests each, against one server process: python -m benchmarks.serving
 
 The bundled model at 64x48 with 2 steps, two poses and four seeds; with batching and without. Every picture is compared
-with the one that the same request got alone; memory is read before, and after all clients have left.
+with the one that the same request got alone; memory is read before, after all clients have left, and after they came
+again: what grows with the second wave would grow for ever.
 """
 
 import io
@@ -21,7 +22,7 @@ from PIL import Image
 from pocold.people.poses import parse_pose
 from pocold.people.rendering.render import Shot, random_person
 
-CLIENTS, REQUESTS = 200, 5
+CLIENTS, REQUESTS, WAVES = 200, 5, 2
 POSES, SEEDS = ("walk:side", "hips:back"), range(4)
 
 
@@ -75,18 +76,21 @@ def measure(batch: int, folder: Path) -> str:
                 if picture is None:
                     raise SystemExit(f"a request alone was answered with {status}: there is nothing to compare with")
                 alone.append(picture)
-        before = resident(server.pid)
+        memory = [resident(server.pid)]
 
         def person(number: int) -> list[tuple[int, np.ndarray | None, int]]:
             with httpx.Client(base_url=address, timeout=600) as client:
                 return [asked(client, fields(code, number + n)) for n in range(REQUESTS)]
 
-        start = time.perf_counter()
-        with ThreadPoolExecutor(CLIENTS) as clients:
-            answers = [(number + n, a) for number, some in enumerate(clients.map(person, range(CLIENTS)))
-                       for n, a in enumerate(some)]  # fmt: skip
-        seconds = time.perf_counter() - start
-        time.sleep(2)
+        answers, seconds = [], 0.0
+        for _ in range(WAVES):
+            start = time.perf_counter()
+            with ThreadPoolExecutor(CLIENTS) as clients:
+                for number, some in enumerate(clients.map(person, range(CLIENTS))):
+                    answers += [(number + n, answer) for n, answer in enumerate(some)]
+            seconds += time.perf_counter() - start
+            time.sleep(2)
+            memory.append(resident(server.pid))
         wrong = sum(
             picture is None or np.abs(picture - alone[n % len(alone)]).max() > 1 for n, (_, picture, _) in answers
         )
@@ -94,7 +98,8 @@ def measure(batch: int, folder: Path) -> str:
         waits = sum(busy for _, (_, _, busy) in answers)
         return (
             f"| {batch} | {len(answers)} | {wrong} | {failed} | {waits} | {len(answers) / seconds:.1f} | "
-            f"{before:.0f} | {resident(server.pid):.0f} |"
+            + " | ".join(f"{m:.0f}" for m in memory)
+            + " |"
         )
     finally:
         server.send_signal(signal.SIGTERM)
@@ -104,8 +109,10 @@ def measure(batch: int, folder: Path) -> str:
 def main() -> None:
     pose = parse_pose("relaxed:front")
     picture = random_person(3, 0).draw([Shot(pose.pose, pose.view, pose.crop)], (256, 176))[0]
-    print("| batch | requests | wrong pictures | 5xx | told to wait | pictures per second | MB before | MB after |")
-    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    print(
+        "| batch | requests | wrong pictures | 5xx | told to wait | pictures per second | MB before | after | again |"
+    )
+    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as folder:
         Image.fromarray(np.asarray(picture.image)).save(Path(folder) / "photo.png")
         picture.densepose.write(Path(folder) / "map.png")

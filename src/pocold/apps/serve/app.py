@@ -1,9 +1,8 @@
-"""The routes. They read what is asked for, let a thread do it, and watch whether anybody still waits for it."""
+"""The routes. They read what is asked for, have it done, and watch whether anybody still waits for it."""
 
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from threading import Event
@@ -30,6 +29,7 @@ from pocold.apps.serve.requests import (
     read_body,
     request_bodies,
 )
+from pocold.apps.serve.stages import Stages, Steps
 from pocold.apps.serve.work import MOVING, Work
 
 _LEFT = 499  # what servers write down for a client that has left; nobody reads it
@@ -46,15 +46,16 @@ class Service:
     def __init__(self, options: ServeOptions, model: Model) -> None:
         self.options, self.metrics = options, Metrics()
         self.drawer = Drawer(model.pipeline, options.batch, options.batch_wait / 1000, self.metrics)
-        self.work = Work(options, model, self.drawer)
+        self.work = Work(options, model)
         self.running = 0
         self.draining = False
-        self._threads = ThreadPoolExecutor(options.queue, thread_name_prefix="pocold-request")
+        self._stages = Stages(self.drawer)
+        self._tasks: set[asyncio.Task[Answer]] = set()
         self.metrics.gauge("pocold_requests_running", "Requests drawn and waiting.", lambda: self.running)
         self.metrics.gauge("pocold_pictures_waiting", "Pictures waiting to be drawn.", lambda: len(self.drawer))
         self.metrics.gauge("pocold_codes", "Appearance codes in memory.", lambda: len(self.work.codes))
 
-    async def answer(self, request: Request, kind: type[B], work: Callable[[B, Event], Answer]) -> Response:
+    async def answer(self, request: Request, kind: type[B], work: Callable[[B, Event], Steps]) -> Response:
         """Work on a request, in its turn, as long as its client waits and its time lasts."""
         if self.draining:
             raise busy("the server is shutting down", 5, status=503)
@@ -67,7 +68,8 @@ class Service:
         try:
             body = await self._body(request, kind)
             stop = Event()
-            result = asyncio.get_running_loop().run_in_executor(self._threads, work, body, stop)
+            result = asyncio.create_task(self._stages.run(work(body, stop), stop))
+            self._tasks.add(result)
             result.add_done_callback(self._done)
             handed_over = True
         finally:
@@ -82,7 +84,7 @@ class Service:
             seconds = self.options.upload_seconds
             raise ProblemError(408, f"the request did not arrive within {seconds:g} seconds", _CLOSE) from None
 
-    async def _watch(self, request: Request, result: "asyncio.Future[Answer]", stop: Event) -> Response:
+    async def _watch(self, request: Request, result: "asyncio.Task[Answer]", stop: Event) -> Response:
         """The result; a client that leaves, or time that is up, stops the work at its next step."""
         left = asyncio.create_task(_until_left(request))
         try:
@@ -103,8 +105,9 @@ class Service:
         finally:
             left.cancel()
 
-    def _done(self, result: "asyncio.Future[Answer]") -> None:
+    def _done(self, result: "asyncio.Task[Answer]") -> None:
         self.running -= 1
+        self._tasks.discard(result)
         if not result.cancelled():
             result.exception()  # else asyncio complains of one that nobody asked for
 
@@ -112,10 +115,11 @@ class Service:
         """Seconds until there is likely to be room."""
         return max(1, min(60, math.ceil(len(self.drawer) * self.drawer.seconds_per_picture / 2)))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the threads, once their work is done."""
-        self._threads.shutdown()
-        self.drawer.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._stages.close)
+        await asyncio.to_thread(self.drawer.close)
 
 
 _CLOSE = {"Connection": "close"}
@@ -135,7 +139,7 @@ def create_app(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await asyncio.to_thread(service.close)
+        await service.close()
 
     app = FastAPI(
         title="pocold", version=version("pocold"), lifespan=lifespan, docs_url=None, redoc_url=None,

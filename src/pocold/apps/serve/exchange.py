@@ -7,12 +7,10 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Event, Semaphore
 from typing import Any
 
 from PIL import Image
 
-from pocold.apps.serve.batching import StoppedError
 from pocold.apps.serve.problems import ProblemError
 from pocold.apps.serve.requests import File
 from pocold.apps.serve.uploads import Uploads, uploads
@@ -37,12 +35,10 @@ class Exchange:
 
     Attributes:
         files: what was uploaded.
-        stop: set when nobody waits for the answer any more.
         told: warnings so far.
     """
 
     files: Uploads
-    stop: Event
     told: list[str] = field(default_factory=list)
 
     def tell(self, message: str) -> None:
@@ -59,14 +55,6 @@ class Exchange:
             return str(self.files.save(pose))
         parse_pose(pose)
         return pose
-
-    @contextmanager
-    def preparing(self, places: Semaphore) -> Iterator[None]:
-        """Hold one of the places for reading and encoding."""
-        with places:
-            if self.stop.is_set():
-                raise StoppedError
-            yield
 
     def answer(self, content: bytes, media_type: str, name: str) -> Answer:
         """A file."""
@@ -104,10 +92,10 @@ class Exchange:
 
 
 @contextmanager
-def exchange(max_pixels: float, stop: Event) -> Iterator[Exchange]:
+def exchange(max_pixels: float) -> Iterator[Exchange]:
     """A request: its files are gone when the block ends, and a ValueError becomes a problem that names no folder."""
     with uploads(max_pixels) as files:
         try:
-            yield Exchange(files, stop)
+            yield Exchange(files)
         except ValueError as error:
             raise ProblemError(422, files.plain(str(error))) from error

@@ -1,4 +1,4 @@
-"""The work of a request, in a thread of its own: read, plan, have drawn, answer. Each calls what a command calls."""
+"""The work of a request: read, plan, have drawn, answer. Each calls what a command calls."""
 
 import json
 from collections import OrderedDict
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from secrets import token_urlsafe
-from threading import Event, Lock, Semaphore
+from threading import Event, Lock
 
 from PIL import Image
 
@@ -31,11 +31,12 @@ from pocold.apps.drawing.sources import (
 )
 from pocold.apps.drawing.targets import pose_label, warn_of_missing
 from pocold.apps.edit import plan_edit
-from pocold.apps.serve.batching import Drawer, Job
+from pocold.apps.serve.batching import Job
 from pocold.apps.serve.command import ServeOptions
 from pocold.apps.serve.exchange import Answer, Exchange, exchange
 from pocold.apps.serve.problems import ProblemError
 from pocold.apps.serve.requests import AnimateBody, DrawingBody, EditBody, EncodeBody, File, PoseBody, TransferBody
+from pocold.apps.serve.stages import Steps
 from pocold.apps.transfer import asked_size, plan_transfer
 from pocold.imaging.animations import write_animation
 from pocold.imaging.metadata import png_bytes
@@ -98,36 +99,33 @@ class Codes:
 
 
 class Work:
-    """The bodies of the routes. Each is called in a thread, and ends soon after ``stop`` is set.
+    """The bodies of the routes, as steps; what they yield is drawn until ``stop`` is set.
 
     Args:
         options: limits.
         model: with which everything is drawn; it has an estimator.
-        drawer: draws.
     """
 
-    def __init__(self, options: ServeOptions, model: Model, drawer: Drawer) -> None:
-        self._options, self._model, self._drawer = options, model, drawer
+    def __init__(self, options: ServeOptions, model: Model) -> None:
+        self._options, self._model = options, model
         self.codes = Codes(options.codes)
-        self._preparing = Semaphore(2)  # photographs read and encoded at a time, so that the drawer gets its share
 
-    def transfer(self, body: TransferBody, stop: Event) -> Answer:
+    def transfer(self, body: TransferBody, stop: Event) -> Steps:
         """Pictures of one person in some poses."""
-        with self._request(stop) as request:
+        with self._request() as request:
             count = max(1, len(body.pose)) * max(1, body.num_images)
-            with request.preparing(self._preparing):
-                options = self._draw_options(body, count)
-                maps = [request.files.save(file) for file in body.source_pose]
-                person = self._person(request, body.photo, body.code, maps)
-                poses = [request.pose(pose) for pose in body.pose]
-                like = _like(request, body.like)
-                report = Report(self._model, options, ["transfer", *(file.name for file in person.files)])
-                plan = plan_transfer(report, person, poses, maps, like, body.frame, body.paste_back)
-                self._check_size(plan.size)
-                tell_doubts([(target.text, target.pose) for target in plan.targets], request.tell)
-                warn_of_missing(plan.person, plan.targets, request.tell)
-                jobs = [Job(task, options, plan.size, plan.mode, stop) for task in plan.tasks()]
-            pictures = [plan.finished(i, picture) for i, picture in enumerate(self._drawn(jobs))]
+            options = self._draw_options(body, count)
+            maps = [request.files.save(file) for file in body.source_pose]
+            person = self._person(request, body.photo, body.code, maps)
+            poses = [request.pose(pose) for pose in body.pose]
+            like = _like(request, body.like)
+            report = Report(self._model, options, ["transfer", *(file.name for file in person.files)])
+            plan = plan_transfer(report, person, poses, maps, like, body.frame, body.paste_back)
+            self._check_size(plan.size)
+            tell_doubts([(target.text, target.pose) for target in plan.targets], request.tell)
+            warn_of_missing(plan.person, plan.targets, request.tell)
+            jobs = [Job(task, options, plan.size, plan.mode, stop) for task in plan.tasks()]
+            pictures = [plan.finished(i, picture) for i, picture in enumerate((yield jobs))]
             names = [
                 path.name
                 for path in picture_paths(request.files.folder, [pose_label(p) for p in poses], options.num_images)
@@ -135,11 +133,12 @@ class Work:
             settings = [plan.settings(i, name) for i, name in enumerate(names)]
             return request.pictures(names, pictures, settings, body.format)
 
-    def encode(self, body: EncodeBody, stop: Event) -> Answer:
+    def encode(self, body: EncodeBody, stop: Event) -> Steps:
         """The id of a person's code, or the code."""
+        yield from ()  # nothing is drawn
         if body.format == "id":
             self.codes.check()
-        with self._request(stop) as request, request.preparing(self._preparing):
+        with self._request() as request:
             maps = [request.files.save(file) for file in body.source_pose]
             person = self._person(request, body.photo, None, maps)
             pipeline = self._model.pipeline
@@ -156,55 +155,49 @@ class Work:
             told = {"code": self.codes.keep(content), "photographs": person.about(), "warnings": request.told}
             return Answer(json.dumps(told).encode(), "application/json", {})
 
-    def edit(self, body: EditBody, stop: Event) -> Answer:
+    def edit(self, body: EditBody, stop: Event) -> Steps:
         """A photograph with one region in another appearance."""
-        with self._request(stop) as request:
-            with request.preparing(self._preparing):
-                options = self._draw_options(body, max(1, body.num_images))
-                given = (body.source_pose, body.like_pose, body.garments, body.mask)
-                own_map, like_map, garments, mask = (
-                    None if file is None else request.files.save(file) for file in given
-                )
-                if body.photo is None or body.like is None:
-                    raise ValueError("expected a photograph as photo, and whose appearance its region gets as like")
-                photo = with_map(
-                    read_photo(request.files.save(body.photo), own_map), self._model.pipeline, request.tell
-                )
-                tell_doubts([(photo.path, photo.pose)], request.tell)
-                likes = [body.like] if isinstance(body.like, File) else []
-                code = body.like if isinstance(body.like, str) else None
-                other = self._person(request, likes, code, [] if like_map is None else [like_map])
-                report = Report(self._model, options, ["edit", photo.path.name])
-                plan = plan_edit(
-                    report, photo, other, other.files[0], body.region, mask, (own_map, like_map), garments,
-                    body.grow, body.feather,
-                )  # fmt: skip
-                self._check_size(plan.size)
-                jobs = [Job(task, options, plan.size, "pad", stop, plan.editing) for task in plan.tasks()]
-            pictures = [plan.finished(picture) for picture in self._drawn(jobs)]
+        with self._request() as request:
+            options = self._draw_options(body, max(1, body.num_images))
+            given = (body.source_pose, body.like_pose, body.garments, body.mask)
+            own_map, like_map, garments, mask = (None if file is None else request.files.save(file) for file in given)
+            if body.photo is None or body.like is None:
+                raise ValueError("expected a photograph as photo, and whose appearance its region gets as like")
+            photo = with_map(read_photo(request.files.save(body.photo), own_map), self._model.pipeline, request.tell)
+            tell_doubts([(photo.path, photo.pose)], request.tell)
+            likes = [body.like] if isinstance(body.like, File) else []
+            code = body.like if isinstance(body.like, str) else None
+            other = self._person(request, likes, code, [] if like_map is None else [like_map])
+            report = Report(self._model, options, ["edit", photo.path.name])
+            plan = plan_edit(
+                report, photo, other, other.files[0], body.region, mask, (own_map, like_map), garments,
+                body.grow, body.feather,
+            )  # fmt: skip
+            self._check_size(plan.size)
+            jobs = [Job(task, options, plan.size, "pad", stop, plan.editing) for task in plan.tasks()]
+            pictures = [plan.finished(picture) for picture in (yield jobs)]
             numbers = [f"-{i + 1}" for i in range(len(jobs))] if len(jobs) > 1 else [""]
             names = [f"edited{number}.png" for number in numbers]
             settings = [plan.settings(i, name) for i, name in enumerate(names)]
             return request.pictures(names, pictures, settings, body.format)
 
-    def animate(self, body: AnimateBody, stop: Event) -> Answer:
+    def animate(self, body: AnimateBody, stop: Event) -> Steps:
         """A person who moves."""
-        with self._request(stop) as request:
-            with request.preparing(self._preparing):
-                options = self._draw_options(body, 1)
-                asked = self._asked(request, body)
-                maps = [request.files.save(file) for file in body.source_pose]
-                person = self._person(request, body.photo, body.code, maps)
-                report = Report(self._model, options, ["animate", *(file.name for file in person.files)])
-                plan = plan_animation(
-                    report, person, asked, noise=body.noise, maps=maps, like=_like(request, body.like),
-                    frame=body.frame, with_map=body.with_map, tell=request.tell,
-                )  # fmt: skip
-                self._check_size(plan.size)
-                jobs = [Job(task, options, plan.size, plan.mode, stop) for task in plan.tasks()]
+        with self._request() as request:
+            options = self._draw_options(body, 1)
+            asked = self._asked(request, body)
+            maps = [request.files.save(file) for file in body.source_pose]
+            person = self._person(request, body.photo, body.code, maps)
+            report = Report(self._model, options, ["animate", *(file.name for file in person.files)])
+            plan = plan_animation(
+                report, person, asked, noise=body.noise, maps=maps, like=_like(request, body.like),
+                frame=body.frame, with_map=body.with_map, tell=request.tell,
+            )  # fmt: skip
+            self._check_size(plan.size)
+            jobs = [Job(task, options, plan.size, plan.mode, stop) for task in plan.tasks()]
             drawn: list[Image.Image] = []
             for i in range(0, len(jobs), self._options.batch):  # between them other requests have their turn
-                drawn += self._drawn(jobs[i : i + self._options.batch])
+                drawn += yield jobs[i : i + self._options.batch]
             frames = plan.finished(drawn)
             if body.format == "zip":
                 names = [f"frame-{i:04d}.png" for i in range(1, len(frames) + 1)]
@@ -231,9 +224,10 @@ class Work:
             raise ValueError(f"expected at most {self._options.frames} frames in one animation, got {count}")
         return asked
 
-    def pose(self, body: PoseBody, stop: Event) -> Answer:
+    def pose(self, body: PoseBody, stop: Event) -> Steps:
         """The map of a photograph, of a named pose, or of keypoints."""
-        with self._request(stop) as request, request.preparing(self._preparing):
+        yield from ()  # nothing is drawn
+        with self._request() as request:
             if (body.photo is None) == (body.pose is None):
                 raise ValueError("expected either a photo whose map is wanted, or the name or file of a pose")
             size = None if body.size is None else parse_size(body.size)
@@ -262,8 +256,8 @@ class Work:
             drawn.write(path)
             return request.answer(path.read_bytes(), "image/png", path.name)
 
-    def _request(self, stop: Event) -> AbstractContextManager[Exchange]:
-        return exchange(self._options.max_megapixels * 1e6, stop)
+    def _request(self) -> AbstractContextManager[Exchange]:
+        return exchange(self._options.max_megapixels * 1e6)
 
     def _person(
         self, request: Exchange, photos: Sequence[File], code: str | File | None, maps: Sequence[Path]
@@ -302,10 +296,6 @@ class Work:
                 f"size: pictures of {size[0]}x{size[1]} (height x width) are too large for this server; give a size of "
                 f"at most {self._options.max_size} a side"
             )
-
-    def _drawn(self, jobs: Sequence[Job]) -> list[Image.Image]:
-        self._drawer.submit(jobs)
-        return [job.result.result() for job in jobs]
 
 
 def _like(request: Exchange, like: str | File) -> str:
