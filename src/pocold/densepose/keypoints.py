@@ -34,7 +34,7 @@ COCO_17 = (
     "right ankle",
 )  # fmt: skip
 # MediaPipe's landmarks that have a name here, by index.
-_MEDIAPIPE = {
+MEDIAPIPE = {
     0: "nose", 2: "left eye", 5: "right eye", 7: "left ear", 8: "right ear", 11: "left shoulder", 12: "right shoulder",
     13: "left elbow", 14: "right elbow", 15: "left wrist", 16: "right wrist", 23: "left hip", 24: "right hip",
     25: "left knee", 26: "right knee", 27: "left ankle", 28: "right ankle", 29: "left heel", 30: "right heel",
@@ -326,14 +326,14 @@ def _mediapipe(landmarks: list[Any], size: tuple[int, int] | None) -> Keypoints:
     def number(item: dict[str, Any], key: str, default: float) -> float:
         return float(item.get(key, default))
 
-    chosen = [landmarks[i] for i in _MEDIAPIPE]
+    chosen = [landmarks[i] for i in MEDIAPIPE]
     points = np.array([[number(item, "x", np.nan), number(item, "y", np.nan)] for item in chosen])
     confidence = np.array([number(item, "visibility", 1.0) for item in chosen])
     depth = np.array([number(item, "z", np.nan) for item in chosen])
     confidence = np.clip(confidence, 0, 1) * ~(points == 0).all(1)
     relative = bool(np.nanmax(np.abs(points)) <= 4)
     found = Keypoints(
-        tuple(_MEDIAPIPE.values()), points, confidence, depth if np.isfinite(depth).any() else None, None, relative
+        tuple(MEDIAPIPE.values()), points, confidence, depth if np.isfinite(depth).any() else None, None, relative
     )
     return found if size is None else found.sized(size)
 

@@ -10,6 +10,7 @@ import numpy as np
 from pocold.densepose.formats.reading import load_pose
 from pocold.densepose.keypoints import Keypoints, is_keypoints, read_keypoints, read_pictures
 from pocold.densepose.maps import DensePose, PoseInput
+from pocold.densepose.silhouette import held_to
 from pocold.imaging.files import MAX_PIXELS
 from pocold.imaging.images import load_image
 from pocold.people.body.camera import MIN_SIZE, check_size
@@ -25,13 +26,17 @@ class KeypointWarning(UserWarning):
     """What had to be assumed to read keypoints."""
 
 
-def draw_keypoints(keypoints: Keypoints) -> DensePose:
+def draw_keypoints(keypoints: Keypoints, mask: np.ndarray | None = None) -> DensePose:
     """The map of the body that keypoints show, of the size of their picture.
 
     Keypoints that do not say the size of their picture are framed: 256x176 pixels around the person.
 
+    Args:
+        keypoints: of one person.
+        mask: bool, of the picture's size: where the person is seen, if that is known. The map is held to it.
+
     Raises:
-        ValueError: for too few points, shares of an unknown size, or a size that cannot be drawn.
+        ValueError: for too few points, shares of an unknown size, a size that cannot be drawn, or a mask of another.
     """
     if keypoints.relative:
         raise ValueError(
@@ -52,7 +57,11 @@ def draw_keypoints(keypoints: Keypoints) -> DensePose:
         keypoints.names, keypoints.points * factor, keypoints.confidence,
         None if keypoints.depth is None else keypoints.depth * factor, drawn,
     )  # fmt: skip
+    if mask is not None and mask.shape != keypoints.size:
+        raise ValueError(f"expected a mask of the picture's size {keypoints.size}, got {mask.shape}")
     pose = _draw(smaller, drawn)
+    if mask is not None:
+        pose = held_to(pose, mask[np.ix_(*_places(drawn, keypoints.size))])
     return pose if drawn == keypoints.size else _enlarged(pose, keypoints.size)
 
 
@@ -111,10 +120,13 @@ def _crown(keypoints: Keypoints) -> float:
 
 def _enlarged(pose: DensePose, size: tuple[int, int]) -> DensePose:
     assert pose.uv is not None
-    rows, columns = (
-        np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1) for n, m in zip(size, pose.size, strict=True)
-    )
+    rows, columns = _places(size, pose.size)
     return DensePose(pose.labels[rows][:, columns], pose.uv[:, rows][:, :, columns])
+
+
+def _places(size: tuple[int, int], of: tuple[int, int]) -> tuple[np.ndarray, ...]:
+    """Rows and columns of a picture ``of`` a size that one of ``size`` shows, without smoothing."""
+    return tuple(np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1) for n, m in zip(size, of, strict=True))
 
 
 def read_keypoint_pose(
