@@ -184,11 +184,12 @@ def _map_or_photograph(path: Path) -> "tuple[DensePose, Image.Image | None]":
 def _estimate(path: Path, estimator: Path | None, no_map: str | None = None) -> "tuple[DensePose, Image.Image]":
     """The map found in a photograph, and the photograph; ``no_map`` says why it could not be read as a map."""
     from pocold.imaging.images import load_image
-    from pocold.models.densepose_estimator import estimate_densepose, open_estimator
+    from pocold.models.densepose_estimator import open_estimator
+    from pocold.photographs import Photo
 
-    photo = load_image(path)
+    photo = Photo(path, load_image(path))
     try:
-        return estimate_densepose(photo, open_estimator(estimator), str(path)), photo
+        return photo.estimated(open_estimator(estimator)).need_pose("its map"), photo.picture
     except ValueError as error:
         raise ValueError(str(error) if no_map is None else f"{no_map}; and as a photograph: {error}") from None
 

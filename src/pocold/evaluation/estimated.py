@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from torch import Tensor
 from pocold.data.pairs import View
 from pocold.evaluation.baselines import Painter, Size, fingerprint
 from pocold.imaging.images import FrameMode
-from pocold.models.densepose_estimator import DensePoseEstimator, estimate_densepose
+from pocold.models.densepose_estimator import DensePoseEstimator
+from pocold.photographs import Photo
 
 _VIEWS_KEPT = 64
 
@@ -48,7 +50,7 @@ class EstimatedPoses:
 
     def _estimated(self, view: View) -> View:
         try:
-            found = estimate_densepose(view.photo, self.estimator, view.name)
+            found = Photo(Path(view.name), view.photo).estimated(self.estimator).need_pose("drawing")
         except ValueError as error:
             warnings.warn(f"{error}; drawn with an empty map", EstimationWarning, stacklevel=2)
             height, width = view.size

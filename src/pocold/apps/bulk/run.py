@@ -19,12 +19,12 @@ from pocold.apps.bulk.workers import paint_here, paint_in_processes
 from pocold.apps.drawing.draw import progress_bar
 from pocold.apps.drawing.models import Model, with_estimator
 from pocold.apps.drawing.options import DrawOptions, FrameName
-from pocold.apps.drawing.results import origin
 from pocold.apps.drawing.sources import warn
 from pocold.apps.drawing.targets import NOBODY, SOURCE
 from pocold.apps.transfer import asked_size, open_for
 from pocold.checkpoints import weights_hash
 from pocold.diffusion.guidance import guidance_formula
+from pocold.imaging.files import origin
 from pocold.people.body.keypoint_maps import load_any_pose
 
 Format = Literal["files", "webdataset"]
