@@ -6,6 +6,7 @@ Legend: B pictures or people, C latent channels, h w latent size.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,15 @@ from torch import Tensor
 from pocold.densepose.completion import complete
 from pocold.densepose.correspondence import HIDDEN, Photograph, Surface
 from pocold.densepose.labels import body_part_labels
-from pocold.densepose.maps import DensePose, PoseInput, require_uv, resize_labels
+from pocold.densepose.maps import DensePose, PoseInput, resize_labels
 from pocold.diffusion.guidance import BranchWeights
 from pocold.diffusion.sampling import Generator
 from pocold.imaging import images
 from pocold.imaging.images import Frame, FrameMode, ImageInput
 from pocold.models import autoencoder
-from pocold.models.densepose_estimator import DensePoseEstimator, estimate_densepose
+from pocold.models.densepose_estimator import DensePoseEstimator
 from pocold.people.body.keypoint_maps import load_any_pose
+from pocold.photographs import Photo, map_tensors
 
 
 @dataclass(frozen=True)
@@ -179,12 +181,9 @@ def frame_maps(
     Raises:
         ValueError: if U and V are needed, and a map has none.
     """
-    labels = [torch.from_numpy(frame.labels(pose.labels)) for frame, pose in zip(frames, maps, strict=True)]
-    if purpose is None:
-        return torch.stack(labels), None
-    uv = [require_uv(pose.uv, name, purpose) for pose, name in zip(maps, names, strict=True)]
-    framed = [torch.from_numpy(frame.uv(values)) for frame, values in zip(frames, uv, strict=True)]
-    return torch.stack(labels), torch.stack(framed)
+    framed = [map_tensors(*one, purpose) for one in zip(maps, frames, names, strict=True)]
+    uv = [values for _, values in framed if values is not None]
+    return torch.stack([labels for labels, _ in framed]), torch.stack(uv) if uv else None
 
 
 def load_photographs(
@@ -225,18 +224,17 @@ def load_photographs(
         )
     names = zip(numbered("source", len(sources)), numbered("source_pose", len(sources)), strict=True)
     for i, (name, pose_name) in enumerate(names):
-        picture = images.load_image(sources[i], name)
-        size = picture.height, picture.width
-        frame = Frame(size, size_for(size), mode)
+        photo = Photo(Path(name), images.load_image(sources[i], name))
+        frame = Frame(photo.size, size_for(photo.size), mode)
         labels = uv = None
         if purpose is not None:
             if poses:
-                found = load_any_pose(poses[i], pose_name)
+                pose = load_any_pose(poses[i], pose_name)
             else:
                 assert estimator is not None
-                found = estimate_densepose(picture, estimator, name)
-            labels, uv = frame_maps([found], [frame], [pose_name], uv_for)
-        yield images.to_tensor(frame.image(picture)), labels, uv
+                pose = photo.found(estimator).need_pose(purpose)
+            labels, uv = frame_maps([pose], [frame], [pose_name], uv_for)
+        yield photo.tensor(frame), labels, uv
 
 
 def photographed(

@@ -18,7 +18,11 @@ from pocold.models.pose_files import HOW, open_blazepose
 from pocold.people.body.keypoint_fitting import MIN_POINTS
 from pocold.people.body.keypoint_maps import draw_keypoints
 
-_BETTER = f"People in photographs are found far better with BlazePose: {HOW}"
+_BETTER = f"people in photographs are found far better with BlazePose: {HOW}"
+
+
+class NobodyFoundError(ValueError):
+    """Nobody is found in a photograph."""
 
 
 class FoundMap(NamedTuple):
@@ -46,21 +50,19 @@ def find_densepose(
         pose_model: folder of BlazePose's files; None takes those that are installed, if any.
 
     Raises:
-        ValueError: if it is no picture; if nobody is found, or fewer than ``person``; if ``person`` is given and
-            BlazePose is not installed; or as :func:`pocold.models.pose_files.open_blazepose`.
+        NobodyFoundError: if nobody is found, or fewer than ``person``.
+        ValueError: if it is no picture; if ``person`` is given and BlazePose is not installed; or as
+            :func:`pocold.models.pose_files.open_blazepose`.
     """
     picture = load_image(photo, name)
     blazepose = open_blazepose(pose_model)
     if blazepose is None:
         if person is not None:
             raise ValueError(f"{name}: people in a photograph are told apart by BlazePose: {HOW}")
-        try:
-            return _estimated(picture, estimator, name)
-        except ValueError as error:
-            raise ValueError(f"{error}. {_BETTER}") from None
+        return _estimated(picture, estimator, name)
     people = [one for one in blazepose.people(picture, person is not None) if one.keypoints.given.sum() >= MIN_POINTS]
     if person is not None and not 1 <= person <= len(people):
-        raise ValueError(f"{name}: expected a person from 1 to {len(people)}, from left to right, got {person}")
+        raise NobodyFoundError(f"{name}: expected a person from 1 to {len(people)}, from left to right, got {person}")
     if not people:
         return _estimated(picture, estimator, name)
     chosen = people[(person or 1) - 1]
@@ -68,4 +70,21 @@ def find_densepose(
 
 
 def _estimated(picture: Image.Image, estimator: DensePoseEstimator, name: str) -> FoundMap:
-    return FoundMap(estimate_densepose(picture, estimator, name), weights_hash(estimator))
+    try:
+        return FoundMap(estimate_densepose(picture, estimator, name), weights_hash(estimator))
+    except ValueError as error:
+        raise NobodyFoundError(f"{error}{advice()}") from None
+
+
+def advice() -> str:
+    """What to tell those whose photograph is not understood, to be added to a sentence."""
+    return "" if open_blazepose() is not None else f"; {_BETTER}"
+
+
+def finders(estimator: DensePoseEstimator | None) -> dict[str, str | None]:
+    """What finds maps here, as SHA-256: maps of other finders are others."""
+    blazepose = open_blazepose()
+    return {
+        "estimator sha256": None if estimator is None else weights_hash(estimator),
+        "blazepose sha256": None if blazepose is None else blazepose.fingerprint,
+    }

@@ -13,18 +13,13 @@ from pocold.apps.drawing.draw import Task, draw_all, measured
 from pocold.apps.drawing.front import TERMINAL, FrontEnd
 from pocold.apps.drawing.options import DrawOptions
 from pocold.apps.drawing.regions import edit_frame, grow, parts_under, put_region, region_mask
-from pocold.apps.drawing.results import Report, check_replaceable, origin, picture_paths
+from pocold.apps.drawing.results import Report, check_replaceable, picture_paths
 from pocold.apps.drawing.sources import (
     Person,
-    Photo,
-    Size,
     cut_out,
     encode_person,
-    framed,
     read_garments,
     read_person,
-    read_photo,
-    through,
     with_map,
     with_maps,
     working_size,
@@ -32,7 +27,9 @@ from pocold.apps.drawing.sources import (
 from pocold.apps.mix import mix_people
 from pocold.apps.transfer import asked_size
 from pocold.densepose.framing import PersonFrame
+from pocold.imaging.files import origin
 from pocold.imaging.images import load_mask
+from pocold.photographs import Photo, Size, framed, read_photo
 from pocold.pipeline import PoseTransferPipeline
 
 
@@ -114,7 +111,8 @@ class EditPlan:
 
     @property
     def _person(self) -> Person:
-        return Person((self.photo.path,), (self.photo,)) if self.frame is None else through(self.photo, self.frame)
+        seen = self.photo if self.frame is None else self.photo.through(self.frame)
+        return Person((self.photo.path,), (seen,))
 
     def tasks(self) -> list[Task]:
         """What is to be drawn; both people are encoded here."""

@@ -18,7 +18,6 @@ from pocold.apps.drawing.results import Report, check_replaceable, picture_paths
 from pocold.apps.drawing.sources import (
     CODE_ENDING,
     Person,
-    Size,
     cut_out,
     encode_person,
     frame_mode,
@@ -32,6 +31,7 @@ from pocold.apps.transfer import asked_size, check_code_path, map_tile, person_t
 from pocold.densepose.labels import NUM_LABELS, body_part_labels
 from pocold.imaging.images import FrameMode
 from pocold.imaging.sheets import sheet_of_rows
+from pocold.photographs import Size
 from pocold.pipeline import PoseTransferPipeline
 
 

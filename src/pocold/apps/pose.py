@@ -32,6 +32,8 @@ def pose(
     read_as: _Layout = "auto",
     write_as: _Layout = "auto",
     estimator: Path | None = None,
+    pose_model: Path | None = None,
+    install: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Write a DensePose map: of a named pose, NAME[:VIEW[:CROP]], such as walk:side, hips:back or wave:30:upper; of a
@@ -51,15 +53,22 @@ def pose(
         photo: What the map belongs to: the photo that a dump was made from (or the folder of them all), that keypoints
             were found in, that colours were drawn over, or that --show draws over.
         show: Draw the map in colours into this PNG file, over the photo if there is one.
-        person: Which person of a dump's or keypoints' picture, or of a map of people who do not touch; the largest
-            first.
+        person: Which person of a dump's or keypoints' picture, or of a map of people who do not touch, the largest
+            first; or of a photograph, from left to right (with BlazePose).
         picture: Which picture of a dump or list, by its file name.
         read_as: What the channels of the file hold; auto looks. Colours of a visualiser over a photo must be told.
         write_as: What the channels of a written .png hold.
-        estimator: Folder of the network that finds maps in photographs; the bundled one if not given. With it the file
-            is a photograph, whatever it looks like.
+        estimator: Folder of the network that finds maps in photographs; if not given BlazePose where it is installed,
+            else the bundled one. With it the file is a photograph, whatever it looks like.
+        pose_model: Folder of BlazePose's files, for photographs; those of --install, or of the environment's
+            POCOLD_POSE_MODEL, if not given.
+        install: Instead, get BlazePose, by which people in photographs are found far better: asks npm once for a
+            package of 41 MB (Apache-2.0), and keeps two of its files in the cache folder. Needs the extra pose.
         overwrite: Replace an existing file even if it is an input, or is nothing that this command writes.
     """
+    if install:
+        _install()
+        return
     if sheet is not None:
         from pocold.people.sheets import write_pose_sheet
 
@@ -76,7 +85,7 @@ def pose(
         "--write-as": write_as != "auto",
     }
     if is_file and output is not None and (output.is_dir() or not output.suffix):
-        others = {"--read-as": read_as != "auto", "--like": like, "--estimator": estimator}
+        others = {"--read-as": read_as != "auto", "--like": like, "--estimator": estimator, "--pose-model": pose_model}
         _refuse(one_map_options | others, "is not for a whole dump")
         _convert_all(Path(name), output, photo, person)
         return
@@ -92,7 +101,7 @@ def pose(
         _refuse({"--like": like}, f"fits a named pose to a person; {name} is a file")
         map_options = file_options | {"--size": size, "--photo": photo}
         if is_keypoints(name):
-            given = {"--read-as": read_as != "auto", "--estimator": estimator}
+            given = {"--read-as": read_as != "auto", "--estimator": estimator, "--pose-model": pose_model}
             _refuse(given, f"is for maps and photographs; {name} holds keypoints")
             asked = None if photograph is None else (photograph.height, photograph.width)
             asked = asked if size is None else parse_size(size)
@@ -100,13 +109,19 @@ def pose(
         elif estimator is not None:
             _refuse(map_options, f"is for files that hold a map; with --estimator {name} is a photograph")
             drawn, photograph = _estimate(Path(name), estimator)
-        elif any(map_options.values()):
+        elif pose_model is not None:
+            _refuse(map_options | {"--person": None}, f"is for files that hold a map; with --pose-model {name} is none")
+            drawn, photograph = _found(Path(name), person, pose_model)
+        elif any((map_options | {"--person": None}).values()):
             asked = None if size is None else parse_size(size)
             drawn = read_pose(name, read_as, person=person, picture=picture, photo=photograph, size=asked)
         else:
-            drawn, photograph = _map_or_photograph(Path(name))
+            drawn, photograph = _map_or_photograph(Path(name), person)
     else:
-        _refuse(file_options | {"--estimator": estimator}, f"is for files; {name} is a named pose")
+        _refuse(
+            file_options | {"--estimator": estimator, "--pose-model": pose_model},
+            f"is for files; {name} is a named pose",
+        )
         drawn = _draw(name, size, like)
     if output is None and show is None:
         raise ValueError("expected a file to write, such as -o pose.png")
@@ -162,7 +177,7 @@ def _is_picture(path: Path) -> bool:
     return True
 
 
-def _map_or_photograph(path: Path) -> "tuple[DensePose, Image.Image | None]":
+def _map_or_photograph(path: Path, person: int | None) -> "tuple[DensePose, Image.Image | None]":
     """The map that a file holds, or else shows; and the picture, if it is a photograph."""
     from pocold.densepose.formats.reading import read_pose
     from pocold.densepose.formats.stick_figures import is_stick_figure
@@ -170,27 +185,48 @@ def _map_or_photograph(path: Path) -> "tuple[DensePose, Image.Image | None]":
     from pocold.imaging.images import load_image
 
     try:
-        return read_pose(path), None
+        return read_pose(path, person=person), None
     except ImplausibleMapError:
         raise
     except ValueError as error:
         if not _is_picture(path) or is_stick_figure(load_image(path)):
             raise
-        found = _estimate(path, None, str(error))
+        found = _found(path, person, no_map=str(error))
         print(f"pocold: warning: taken for a photograph, its map estimated; if it is a map: {error}", file=sys.stderr)
         return found
 
 
-def _estimate(path: Path, estimator: Path | None, no_map: str | None = None) -> "tuple[DensePose, Image.Image]":
-    """The map found in a photograph, and the photograph; ``no_map`` says why it could not be read as a map."""
+def _estimate(path: Path, estimator: Path) -> "tuple[DensePose, Image.Image]":
+    """The map that a network finds in a photograph, and the photograph."""
     from pocold.imaging.images import load_image
     from pocold.models.densepose_estimator import estimate_densepose, open_estimator
 
     photo = load_image(path)
+    return estimate_densepose(photo, open_estimator(estimator), str(path)), photo
+
+
+def _found(
+    path: Path, person: int | None, pose_model: Path | None = None, no_map: str | None = None
+) -> "tuple[DensePose, Image.Image]":
+    """The map of a person in a photograph, and the photograph; ``no_map`` says why it could not be read as a map."""
+    from pocold.imaging.images import load_image
+    from pocold.models.densepose_estimator import open_estimator
+    from pocold.photographs import Photo
+
+    photo = Photo(path, load_image(path))
     try:
-        return estimate_densepose(photo, open_estimator(estimator), str(path)), photo
+        return photo.found(open_estimator(), person, pose_model).need_pose("its map"), photo.picture
     except ValueError as error:
         raise ValueError(str(error) if no_map is None else f"{no_map}; and as a photograph: {error}") from None
+
+
+def _install() -> None:
+    """Get BlazePose's files, and say where they are."""
+    from pocold.models.pose_files import install, open_blazepose
+
+    folder = install(lambda message: print(f"pocold: {message}", file=sys.stderr, flush=True))
+    open_blazepose(folder)  # says so if the extra is missing
+    print(folder)
 
 
 def names_a_file(name: str) -> bool:

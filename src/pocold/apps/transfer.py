@@ -1,7 +1,7 @@
 """``pocold transfer`` and ``pocold encode``: from what was typed to what is written."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,11 @@ from pocold.apps.drawing.results import Report, check_replaceable, picture_paths
 from pocold.apps.drawing.sources import (
     CODE_ENDING,
     Person,
-    Size,
     cut_out,
     encode_person,
     frame_mode,
-    framed,
     named_parts,
     read_person,
-    through,
     with_maps,
     working_size,
 )
@@ -41,6 +38,7 @@ from pocold.densepose.maps import DensePose
 from pocold.imaging.images import Frame, FrameMode
 from pocold.imaging.sheets import sheet_of_rows
 from pocold.people.body.camera import parse_size
+from pocold.photographs import Size, framed
 from pocold.pipeline import PoseTransferPipeline
 
 Encode = Callable[[PoseTransferPipeline, Person, Size | None, FrameMode], AppearanceCode]
@@ -146,7 +144,8 @@ class TransferPlan:
             pose = target.pose
             if place is not None:
                 pose = framed(pose, place)
-                code = encode(pipeline, through(self.person.photos[0], place), place.size, "pad")
+                part = replace(self.person, photos=(self.person.photos[0].through(place),))
+                code = encode(pipeline, part, place.size, "pad")
             assert code is not None  # of the whole photograph, or of this part
             tasks += [Task(code, pose, seed) for seed in self.seeds]
         return tasks

@@ -184,6 +184,11 @@ class View:
         """(height, width)."""
         return self.photo.height, self.photo.width
 
+    @property
+    def pose(self) -> DensePose:
+        """The DensePose map, a copy."""
+        return DensePose(self.labels, self.uv, self.doubts)
+
 
 @dataclass(frozen=True)
 class PairedTransform:

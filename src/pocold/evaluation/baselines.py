@@ -3,9 +3,9 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -15,10 +15,10 @@ from pocold.checkpoints import weights_fingerprint
 from pocold.data.pairs import View
 from pocold.densepose.completion import complete
 from pocold.densepose.correspondence import Photograph, Surface, fill_holes, surface_correspondence, warp_by_surface
-from pocold.densepose.maps import DensePose, require_uv
 from pocold.diffusion.settings import DrawSettings
-from pocold.imaging.images import Frame, FrameMode, to_pil, to_tensor
+from pocold.imaging.images import Frame, FrameMode, to_bytes, to_pil
 from pocold.models import autoencoder
+from pocold.photographs import Photo, map_tensors
 from pocold.pipeline import PoseTransferPipeline
 
 _CODES_KEPT = 16
@@ -96,7 +96,7 @@ class ModelPainter:
         seeds = [pair_seed(how.seed, source.name, target.name) for source, target in pairs]
         return self.pipeline(
             AppearanceCode.stack([self._code(source, size, frame) for source, _ in pairs]),
-            [DensePose(target.labels, target.uv, target.doubts) for _, target in pairs],
+            [target.pose for _, target in pairs],
             height=size[0],
             width=size[1],
             frame=frame,
@@ -111,7 +111,7 @@ class ModelPainter:
         if key not in self._codes:
             self._codes[key] = self.pipeline.encode_appearance(
                 source.photo,
-                source_pose=DensePose(source.labels, source.uv, source.doubts),
+                source_pose=source.pose,
                 height=size[0],
                 width=size[1],
                 frame=frame,
@@ -138,7 +138,7 @@ class CopySource:
         return {"painter": "copy"}
 
     def __call__(self, pairs: Sequence[tuple[View, View]], size: Size, frame: FrameMode) -> list[Image.Image]:
-        return [Frame(source.size, size, frame).image(source.photo) for source, _ in pairs]
+        return [_photo(source).through(Frame(source.size, size, frame)).picture for source, _ in pairs]
 
 
 class WarpSource:
@@ -165,7 +165,7 @@ class WarpSource:
     def _warp(self, source: View, target: View, size: Size, frame: FrameMode) -> Image.Image:
         labels, uv = _maps(target, size, frame)
         index, _ = surface_correspondence(labels, uv, *_maps(source, size, frame))
-        photo = to_tensor(Frame(source.size, size, frame).image(source.photo))[0]
+        photo = _photo(source).tensor(Frame(source.size, size, frame))[0]
         return to_pil(fill_holes(warp_by_surface(photo, index), index >= 0, labels)[None])[0]
 
 
@@ -181,16 +181,22 @@ class CompleteSource(WarpSource):
     def _warp(self, source: View, target: View, size: Size, frame: FrameMode) -> Image.Image:
         what = "the baseline 'completed'"
         labels, uv = _maps(source, size, frame, what)
-        pixels = torch.from_numpy(np.array(Frame(source.size, size, frame).image(source.photo)))
-        photo = Photograph(pixels.permute(2, 0, 1), labels, (uv * 255).round().to(torch.uint8))
+        picture = to_bytes(_photo(source).tensor(Frame(source.size, size, frame))[0])
+        photo = Photograph(picture, labels, (uv * 255).round().to(torch.uint8))
         completed, _ = complete(Surface(((1.0, (photo,)),)), *_maps(target, size, frame, what))
         return to_pil(completed[None])[0]
 
 
 def _maps(view: View, size: Size, frame: FrameMode, what: str = "the baseline 'warp'") -> tuple[Tensor, Tensor]:
     """Labels ``(H, W)`` and U, V ``(2, H, W)`` of a view, framed."""
-    placed, uv = Frame(view.size, size, frame), require_uv(view.uv, view.name, what)
-    return torch.from_numpy(np.array(placed.labels(view.labels))), torch.from_numpy(np.array(placed.uv(uv)))
+    labels, uv = map_tensors(view.pose, Frame(view.size, size, frame), view.name, what)
+    assert uv is not None  # they were asked for
+    return labels, uv
+
+
+def _photo(view: View) -> Photo:
+    """A picture of a data set as the photograph that it is."""
+    return Photo(Path(view.name), view.photo, view.pose)
 
 
 class RoundTrip:
@@ -214,6 +220,6 @@ class RoundTrip:
         factor = autoencoder.downsampling_factor(self.vae)
         if any(side % factor for side in size):
             raise ValueError(f"the autoencoder needs sizes that are multiples of {factor}, got {size}; set --size")
-        truth = torch.cat([to_tensor(Frame(target.size, size, frame).image(target.photo)) for _, target in pairs])
+        truth = torch.cat([_photo(target).tensor(Frame(target.size, size, frame)) for _, target in pairs])
         truth = truth.to(self.vae.device)
         return to_pil(autoencoder.decode(self.vae, autoencoder.encode(self.vae, truth)))

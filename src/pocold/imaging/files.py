@@ -1,5 +1,6 @@
 """Reading and writing files: a reader never sees half of one, a broken one never ends in a traceback."""
 
+import hashlib
 import json
 import os
 import secrets
@@ -131,3 +132,8 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}")
     return content
+
+
+def origin(path: Path) -> dict[str, str]:
+    """A file's name, without its folder, and the SHA-256 of its content."""
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

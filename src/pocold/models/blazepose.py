@@ -62,7 +62,8 @@ class _Square:
     def around(cls, hips: np.ndarray, top: np.ndarray) -> "_Square":
         """The square whose upright circle has its middle in the hips and the other point on its rim."""
         across, down = top - hips
-        return cls(*hips.tolist(), 2 * _WIDER * math.hypot(across, down), math.atan2(across, -down))
+        side = 2 * _WIDER * math.hypot(across, down)
+        return cls(float(hips[0]), float(hips[1]), side, math.atan2(across, -down))
 
     @property
     def matrix(self) -> np.ndarray:
@@ -172,7 +173,7 @@ class BlazePose:
         return Found(keypoints, _in_photo(logits, seen, picture.size), (square.x, square.y), square.side / _WIDER)
 
     def _points(self, picture: Image.Image, square: _Square) -> tuple[np.ndarray, float, np.ndarray]:
-        """Points ``(L, 5)`` in pixels of the photograph, the probability of a body, and the mask's logits ``(h, h)``."""
+        """Points ``(L, 5)`` in pixels of the photograph, the probability of a body, the mask's logits ``(h, h)``."""
         matrix = square.matrix
         smaller = max(1, int(square.side / _SIDE / 1.5))  # else single pixels of a large photograph would be picked
         reduced = picture.reduce(smaller) if smaller > 1 else picture
@@ -191,7 +192,7 @@ def _in_photo(logits: np.ndarray, square: _Square, size: tuple[int, int]) -> np.
     matrix = square.matrix
     back = np.linalg.inv(matrix[:, :2])
     whole = np.column_stack([back, -back @ matrix[:, 2]])
-    shares = Image.fromarray(np.uint8(np.round(255 * _sigmoid(logits))))
+    shares = Image.fromarray(np.round(255 * _sigmoid(logits)).astype(np.uint8))
     placed = shares.transform(size, Image.Transform.AFFINE, tuple(whole.ravel()), Image.Resampling.BILINEAR)
     return np.asarray(placed) > 127
 

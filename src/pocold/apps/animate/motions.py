@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pocold.densepose.maps import DensePose
+from pocold.finding import NobodyFoundError, find_densepose
 from pocold.imaging.animations import read_frames
-from pocold.models.densepose_estimator import DensePoseEstimator, estimate_densepose
+from pocold.models.densepose_estimator import DensePoseEstimator
 from pocold.people.body.fitting import Stage
 from pocold.people.body.keypoint_maps import load_any_pose
 from pocold.people.body.skeleton import Pose
@@ -230,8 +231,8 @@ def from_files(
     for picture in read_frames(path, length.fps, limit):
         network = network or estimator()
         try:
-            maps.append(estimate_densepose(picture, network, path.name))
-        except ValueError:  # nobody is found
+            maps.append(find_densepose(picture, network, path.name).pose)
+        except NobodyFoundError:
             lost += 1
     if not maps:
         raise ValueError(f"--poses {path}: no person was found in any of its {lost} pictures")

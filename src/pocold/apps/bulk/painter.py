@@ -15,11 +15,12 @@ from pocold.apps.drawing.draw import Task, draw_all
 from pocold.apps.drawing.models import with_estimator
 from pocold.apps.drawing.options import DrawOptions, FrameName
 from pocold.apps.drawing.results import Report
-from pocold.apps.drawing.sources import Person, Size, encode_person, map_of, read_person, with_maps
+from pocold.apps.drawing.sources import Person, encode_person, read_person, with_maps
 from pocold.apps.drawing.targets import warn_of_missing
 from pocold.apps.transfer import TransferPlan, open_for, plan_transfer
 from pocold.imaging.images import FrameMode
 from pocold.imaging.metadata import png_bytes
+from pocold.photographs import Size, map_of
 from pocold.pipeline import PoseTransferPipeline
 
 _PEOPLE = 8  # photographs and maps in memory

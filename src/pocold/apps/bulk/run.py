@@ -19,12 +19,12 @@ from pocold.apps.bulk.workers import paint_here, paint_in_processes
 from pocold.apps.drawing.draw import progress_bar
 from pocold.apps.drawing.models import Model, with_estimator
 from pocold.apps.drawing.options import DrawOptions, FrameName
-from pocold.apps.drawing.results import origin
 from pocold.apps.drawing.sources import warn
 from pocold.apps.drawing.targets import NOBODY, SOURCE
 from pocold.apps.transfer import asked_size, open_for
-from pocold.checkpoints import weights_hash
 from pocold.diffusion.guidance import guidance_formula
+from pocold.finding import finders
+from pocold.imaging.files import origin
 from pocold.people.body.keypoint_maps import load_any_pose
 
 Format = Literal["files", "webdataset"]
@@ -123,12 +123,11 @@ def _check(model: Model, options: DrawOptions) -> None:
 def _identity(model: Model, how: How, format: Format, per_shard: int) -> dict[str, Any]:
     """What decides the bytes of what is written, besides the rows: a run goes on only if all of it is the same."""
     options = how.options
-    estimator = model.pipeline.densepose_estimator
     settings = {name.replace("_", " "): value for name, value in options.resolved(model.pipeline).items()}
     del settings["seed"]  # that of rows without one is in the rows
     return {
         "model sha256": model.sha256,
-        "estimator sha256": None if estimator is None else weights_hash(estimator),
+        **finders(model.pipeline.densepose_estimator),
         **settings,
         "size": options.size,
         "like": how.like if how.like in (SOURCE, NOBODY) else origin(Path(how.like)),

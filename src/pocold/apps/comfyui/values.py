@@ -17,10 +17,10 @@ from torch import Tensor
 from pocold.appearance import AppearanceCode
 from pocold.apps.comfyui import host
 from pocold.apps.drawing.models import Model
-from pocold.apps.drawing.sources import Person, Photo, Size, check_map_size
+from pocold.apps.drawing.sources import Person
 from pocold.densepose.maps import DensePose
 from pocold.imaging.images import load_image
-from pocold.models.densepose_estimator import estimate_densepose
+from pocold.photographs import Photo, Size, check_map_size
 
 Maps = tuple[DensePose, ...]  # POCOLD_MAP
 _SAME_SHAPE = 0.02  # by which a scaled mask's height : width may differ, from rounding its sides
@@ -89,7 +89,7 @@ def find_maps(model: Model, pictures: Sequence[Image.Image], name: str) -> Maps:
     assert estimator is not None  # the node that loads a model sees to it
     tell, found = host.progress(len(pictures)), list[DensePose]()
     for i, (picture, of) in enumerate(zip(pictures, named(name, len(pictures)), strict=True), 1):
-        found.append(estimate_densepose(picture, estimator, of))
+        found.append(Photo(Path(of), picture).found(estimator).need_pose("drawing"))
         tell(i)
     return tuple(found)
 

@@ -32,11 +32,8 @@ from pocold.apps.drawing.results import Report
 from pocold.apps.drawing.sources import (
     DEFAULT_SIZE,
     Person,
-    Size,
     encode_person,
-    framed,
     named_parts,
-    through,
     warn,
     working_size,
 )
@@ -45,13 +42,13 @@ from pocold.apps.edit import EditPlan
 from pocold.apps.mix import mix_people
 from pocold.apps.transfer import asked_size, map_tile
 from pocold.densepose.formats.reading import read_pose
-from pocold.densepose.framing import PersonFrame
 from pocold.densepose.keypoints import is_keypoints, openpose_people
 from pocold.densepose.maps import DensePose
 from pocold.imaging.images import Frame, FrameMode
 from pocold.people.body.camera import parse_size
 from pocold.people.body.fitting import Stage
 from pocold.people.body.keypoint_maps import draw_keypoints, read_keypoint_pose
+from pocold.photographs import Size, framed
 
 _LONGEST = 1024  # side of the maps that are drawn for a larger photograph
 Given = tuple[Any, Maps | None, AppearanceCode | None]  # a person: IMAGE, its maps, or a code
@@ -80,8 +77,7 @@ def cut_out_people(model: Model, image: Any, maps: Maps) -> tuple[Tensor, Maps]:
     """Photographs and maps cut out around the person, at the model's size, or that of the first photograph."""
     photos = to_photos(model, image, maps, "image")
     size = working_size(model.pipeline, None, photos[0].size)
-    cut = [through(photo, PersonFrame.around(pose.labels, size=size)) for photo, pose in zip(photos, maps, strict=True)]
-    parts = [person.photos[0] for person in cut]
+    parts = [photo.cut_out(size) for photo in photos]
     return to_image([part.picture for part in parts]), tuple(part.need_pose("cutting out") for part in parts)
 
 

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from pocold.apps.drawing.sources import Size
 from pocold.densepose.framing import PersonFrame
 from pocold.densepose.labels import BODY_PARTS, NUM_LABELS, body_part_labels
 from pocold.densepose.maps import DensePose
 from pocold.imaging.images import paste_back, to_pil, to_tensor
 from pocold.people.rendering.surface import CLASS_ID, CLASSES
+from pocold.photographs import Size
 
 _FEW = 0.02  # labels with less than this share of the region's body are its border, not what it covers
 

@@ -1,6 +1,5 @@
 """What a drawing command leaves behind: files that are never half written, what they say of themselves, a summary."""
 
-import hashlib
 import json
 import shlex
 import sys
@@ -21,11 +20,6 @@ from pocold.imaging.animations import ENDINGS, read_notes
 from pocold.imaging.metadata import read_png_metadata, write_png
 
 _SOFTWARE = ("pocold", "torch", "diffusers")
-
-
-def origin(path: Path) -> dict[str, str]:
-    """A file's name, without its folder, and the SHA-256 of its content."""
-    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def picture_paths(output: Path, labels: Sequence[str], num_images: int) -> list[Path]:

@@ -10,64 +10,23 @@ from PIL import Image
 
 from pocold.appearance import AppearanceCode
 from pocold.apps.drawing.options import FrameName
-from pocold.apps.drawing.results import origin
-from pocold.checkpoints import weights_hash
-from pocold.densepose.beside import MAPS_BESIDE, Maps, find_map
 from pocold.densepose.correspondence import HIDDEN
-from pocold.densepose.formats.reading import read_pose
-from pocold.densepose.framing import PersonFrame
-from pocold.densepose.keypoints import is_keypoints
 from pocold.densepose.labels import body_part_labels
-from pocold.densepose.maps import ChannelOrder, DensePose
-from pocold.imaging.files import MAX_PIXELS, PICTURE_ERRORS
-from pocold.imaging.images import Frame, FrameMode, load_image
+from pocold.densepose.maps import DensePose
+from pocold.finding import NobodyFoundError
+from pocold.imaging.files import MAX_PIXELS, PICTURE_ERRORS, origin
+from pocold.imaging.images import FrameMode
 from pocold.models import autoencoder
-from pocold.models.densepose_estimator import estimate_densepose, open_estimator
-from pocold.people.body.keypoint_maps import read_keypoint_pose
+from pocold.models.densepose_estimator import open_estimator
+from pocold.photographs import Photo, Size, check_map_size
+from pocold.photographs import framed as framed  # imported from here by the apps
+from pocold.photographs import read_photo as read_photo
 from pocold.pipeline import PoseTransferPipeline
 
-Size = tuple[int, int]
 Tell = Callable[[str], None]  # what a warning is given to
 CODE_ENDING = ".safetensors"
 DEFAULT_SIZE = (256, 176)
-# Beside the photograph, or as pocold synth lays them out: img/NAME.jpg with iuv/NAME.png.
-_MAPS = (*MAPS_BESIDE, Maps("{folder}/../iuv/{stem}.png"))
 _GARMENTS = ("{stem}.garments.png", "../garments/{stem}.png")
-
-
-@dataclass(frozen=True, eq=False)
-class Photo:
-    """A photograph.
-
-    Attributes:
-        path: its file.
-        picture: RGB.
-        pose: its DensePose map, of its size, if known.
-        found_by: SHA-256 of the weights of the estimator that found the map; None for a map that was given.
-    """
-
-    path: Path
-    picture: Image.Image
-    pose: DensePose | None = None
-    found_by: str | None = None
-
-    @property
-    def size(self) -> Size:
-        """(height, width)."""
-        return self.picture.height, self.picture.width
-
-    def need_pose(self, purpose: str) -> DensePose:
-        """The map; a ValueError that says how to give one if ``purpose`` has none."""
-        if self.pose is None:
-            raise ValueError(
-                f"{self.path}: {purpose} needs the DensePose map of the photograph, and no person was found in it; "
-                f"expected {self.path.stem}.iuv.png beside it, or --source-pose FILE"
-            )
-        return self.pose
-
-    def about(self) -> dict[str, str]:
-        """Where it comes from, for the metadata of what is made of it."""
-        return origin(self.path) | ({} if self.found_by is None else {"map": f"estimated by {self.found_by}"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,31 +89,6 @@ def read_person(files: Sequence[Path], maps: Sequence[Path] = ()) -> Person:
     return Person(tuple(files), tuple(read_photo(file, pose) for file, pose in zip(files, given, strict=True)))
 
 
-def read_photo(path: Path, pose: Path | None = None) -> Photo:
-    """A photograph and its map: ``pose``, or what lies beside it (``STEM.iuv.png`` and the like), or none.
-
-    Raises:
-        ValueError: if either cannot be read, or their sizes differ.
-    """
-    picture = load_image(path, str(path))
-    pose, channels = map_of(path, pose)
-    if pose is None:
-        return Photo(path, picture)
-    if is_keypoints(pose):
-        found = read_keypoint_pose(pose, size=(picture.height, picture.width))
-    else:
-        found = read_pose(pose, channels) if channels != "auto" else read_pose(pose, photo=picture)
-    check_map_size(found.size, picture, pose, path)
-    return Photo(path, picture, found)
-
-
-def map_of(photo: Path, pose: Path | None = None) -> tuple[Path | None, ChannelOrder]:
-    """The file of a photograph's map, ``pose`` or what lies beside it, and its channel order; None if there is none."""
-    if pose is not None:
-        return pose, "auto"
-    return find_map(Path(), _MAPS, folder=str(photo.parent), stem=photo.stem, path="", name="", split="")
-
-
 def warn(message: str) -> None:
     """A warning as the commands tell it: one line on stderr."""
     print(f"pocold: warning: {message}", file=sys.stderr)
@@ -168,7 +102,9 @@ def tell_doubts(maps: Iterable[tuple[object, DensePose | None]], tell: Tell) -> 
 
 
 def with_map(photo: Photo, pipeline: PoseTransferPipeline, tell: Tell = warn) -> Photo:
-    """A photograph with its map: what was given, or what the pipeline's estimator, or else the bundled one, finds.
+    """A photograph with its map: what was given, or what is found by :func:`pocold.finding.find_densepose`.
+
+    Its estimator is the pipeline's, or else the bundled one.
 
     A photograph in which nobody is found stays without; whatever needs the map will say so. That a map was estimated
     goes to ``tell``.
@@ -177,14 +113,14 @@ def with_map(photo: Photo, pipeline: PoseTransferPipeline, tell: Tell = warn) ->
         return photo
     estimator = pipeline.densepose_estimator or open_estimator().to(pipeline.device)
     try:
-        pose = estimate_densepose(photo.picture, estimator, str(photo.path))
-    except ValueError:
+        found = photo.found(estimator)
+    except NobodyFoundError:
         return photo
     tell(
         f"{photo.path}: no DensePose map was given, so it was estimated; pocold pose {photo.path} "
         "--show look.png draws it, --source-pose FILE gives a better one"
     )
-    return replace(photo, pose=pose, found_by=weights_hash(estimator))
+    return found
 
 
 def with_maps(person: Person, pipeline: PoseTransferPipeline, tell: Tell = warn) -> Person:
@@ -214,15 +150,6 @@ def read_garments(photo: Photo, path: Path | None = None) -> np.ndarray | None:
         raise ValueError(f"{path} cannot be read as a garment map: {error}") from error
     check_map_size(classes.shape, photo.picture, path, photo.path)
     return classes
-
-
-def check_map_size(size: Sequence[int], picture: Image.Image, path: Path, photo: Path) -> None:
-    """Raise a ValueError unless a map or mask, of (height, width), has the size of its photograph."""
-    if tuple(size) != (picture.height, picture.width):
-        raise ValueError(
-            f"{path} is {size[0]}x{size[1]} (height x width), but {photo} {picture.height}x{picture.width}: "
-            "a map has the size of its photograph"
-        )
 
 
 def working_size(pipeline: PoseTransferPipeline, asked: Size | None, fallback: Size) -> Size:
@@ -282,22 +209,7 @@ def cut_out(person: Person, size: Size, frame: FrameName) -> Person:
     """
     if frame != "person":
         return person
-    photos: list[Photo] = []
-    for photo in person.photos:
-        pose = photo.need_pose("cutting out the person")
-        photos += through(photo, PersonFrame.around(pose.labels, size=size)).photos
-    return replace(person, photos=tuple(photos))
-
-
-def through(photo: Photo, frame: PersonFrame) -> Person:
-    """A photograph and its map as a frame shows them."""
-    pose = None if photo.pose is None else framed(photo.pose, frame)
-    return Person((photo.path,), (replace(photo, picture=frame.image(photo.picture), pose=pose),))
-
-
-def framed(pose: DensePose, frame: Frame | PersonFrame) -> DensePose:
-    """A map brought to another size, U and V included."""
-    return DensePose(frame.labels(pose.labels), None if pose.uv is None else frame.uv(pose.uv), pose.doubts)
+    return replace(person, photos=tuple(photo.cut_out(size) for photo in person.photos))
 
 
 def frame_mode(frame: FrameName) -> FrameMode:

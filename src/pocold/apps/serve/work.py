@@ -40,7 +40,6 @@ from pocold.apps.serve.stages import Steps
 from pocold.apps.transfer import asked_size, plan_transfer
 from pocold.imaging.animations import write_animation
 from pocold.imaging.metadata import png_bytes
-from pocold.models.densepose_estimator import estimate_densepose
 from pocold.people.body.camera import parse_size
 from pocold.people.body.fitting import fit_pose
 from pocold.people.body.keypoint_maps import load_any_pose
@@ -238,7 +237,8 @@ class Work:
                 photo = read_photo(path)
                 picture = photo.picture
                 estimator = self._model.pipeline.densepose_estimator
-                drawn = estimate_densepose(picture, estimator, str(path))
+                assert estimator is not None  # the server sees to it
+                drawn = photo.found(estimator).need_pose("its map")
             elif isinstance(body.pose, File):
                 path = request.files.save(body.pose)
                 drawn = load_any_pose(path)

@@ -9,12 +9,12 @@ import gradio as gr
 
 from pocold.apps.drawing.models import Model
 from pocold.apps.drawing.options import DrawOptions, FrameName
-from pocold.apps.drawing.sources import Photo
 from pocold.apps.serve.problems import ProblemError
 from pocold.apps.ui import drawing, looking, notices
 from pocold.apps.ui.drawing import Body, How
 from pocold.apps.ui.sessions import Session, Sessions
 from pocold.people.poses import POSES
+from pocold.photographs import Photo
 
 Values = tuple[Any, ...]
 

@@ -12,10 +12,8 @@ from pocold.apps.drawing.options import FrameName
 from pocold.apps.drawing.results import Report
 from pocold.apps.drawing.sources import (
     Person,
-    Photo,
     read_garments,
     read_person,
-    read_photo,
     seen,
     tell_doubts,
     with_map,
@@ -30,6 +28,7 @@ from pocold.densepose.maps import DensePose
 from pocold.imaging.metadata import write_png
 from pocold.people.rendering.surface import CLASS_ID, CLASSES
 from pocold.people.sheets import shaded_pose
+from pocold.photographs import Photo, read_photo
 
 _SHOWN = 768  # pixels of the longest side of what is shown but not drawn
 _NOT_WORN = frozenset({"background", "skin", "face"})
