@@ -19,8 +19,8 @@ from pocold.densepose.maps import DensePose, ImplausibleMapError
 
 # Maps with a shorter side, or fewer steps from part to part, say too little of what adjoins what.
 MIN_SIDE, MIN_CONTACT = 64, 60
-# Steps from label to label that a rim or a lone pixel spoils, as a share of all: at most 0.11 on 680 drawn maps and 0.23
-# on 454 cut or covered ones, 0.30 to 0.40 after JPEG of quality 98, 0.54 and more after smooth resizing.
+# Steps from label to label that a rim or a lone pixel spoils, as a share of all: at most 0.11 on 680 drawn maps and
+# 0.23 on 454 cut or covered ones, 0.30 to 0.40 after JPEG of quality 98, 0.54 and more after smooth resizing.
 DAMAGED = 0.25
 # Share of the steps from part to part that lie where a body has a joint, or a part's two sides meet: 0.58 to 1 on drawn
 # maps, down to 0.47 on cut ones; at most 0.32 for LIP and 0.23 for ATR.
