@@ -19,9 +19,11 @@ from pocold.densepose.maps import DensePose, ImplausibleMapError
 
 # Maps with a shorter side, or fewer steps from part to part, say too little of what adjoins what.
 MIN_SIDE, MIN_CONTACT = 64, 60
-# Steps from label to label that a rim or a lone pixel spoils, as a share of all; measured in docs/densepose.md.
+# Steps from label to label that a rim or a lone pixel spoils, as a share of all: at most 0.11 on 680 drawn maps and
+# 0.23 on 454 cut or covered ones, 0.30 to 0.40 after JPEG of quality 98, 0.54 and more after smooth resizing.
 DAMAGED = 0.25
-# Share of the steps from part to part that lie where a body has a joint, or a part's two sides meet.
+# Share of the steps from part to part that lie where a body has a joint, or a part's two sides meet: 0.58 to 1 on drawn
+# maps, down to 0.47 on cut ones; at most 0.32 for LIP and 0.23 for ATR.
 NATURAL = 0.5
 _MASK_LABELS = 6  # person masks and numbers of people use the first labels: torso, hands and feet, without any limb
 _OUTLINE = 0.7  # share of its box that a torso fills at least; arms, legs and a head leave more of it empty
