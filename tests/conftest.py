@@ -8,6 +8,8 @@ from pocold.pipeline import PoseTransferPipeline
 # pytest-xdist runs one process per core; commands that tests start get one thread too
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What is installed for the user who runs the tests must not change them; tests of BlazePose ask for it by themselves.
+os.environ["POCOLD_POSE_MODEL"] = "none"
 
 
 @pytest.fixture(scope="session")

@@ -105,14 +105,16 @@ def test_u_and_v_are_cut_like_their_labels():
     assert (np.diff(cut[0], axis=0) >= 0).all()
 
 
-def test_what_sticks_out_repeats_the_border_and_is_background():
+def test_what_sticks_out_continues_the_photo_and_is_background():
     labels = body(20, 10, 0, 0, 20, 10)
     frame = PersonFrame.around(labels, size=(20, 20), margin=0)
     photo = noise(20, 10)
+    photo.paste((10, 20, 30), (0, 0, 1, 20))
+    photo.paste((200, 100, 0), (9, 0, 10, 20))
     seen = pixels(frame.image(photo))
     assert (seen[:, 5:15] == pixels(photo)).all()
-    assert (seen[:, :5] == pixels(photo)[:, :1]).all()
-    assert (seen[:, 15:] == pixels(photo)[:, -1:]).all()
+    assert (seen[:, :5] == (10, 20, 30)).all()
+    assert (seen[:, 15:] == (200, 100, 0)).all()
     framed = frame.labels(labels)
     assert framed[:, 5:15].all()
     assert not framed[:, :5].any()

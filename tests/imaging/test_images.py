@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from pocold.imaging.images import (
     MAX_PIXELS,
     Frame,
+    extended,
     load_image,
     load_mask,
     paste_back,
@@ -648,12 +649,32 @@ def test_bool_masks_stay_bool():
     assert np.array_equal(framed[:, 2:22], BITS.repeat(2, axis=0).repeat(2, axis=1))
 
 
-def test_padding_repeats_the_border_of_a_photo():
+def test_padding_keeps_the_photo_and_continues_a_plain_border():
     array = noise(8, 8)
+    array[:, 0], array[:, -1] = (10, 20, 30), (200, 100, 0)
     framed = np.asarray(Frame((8, 8), (8, 13), "pad").image(Image.fromarray(array)))
     assert np.array_equal(framed[:, 2:10], array)
-    assert np.array_equal(framed[:, :2], array[:, :1].repeat(2, axis=1))
-    assert np.array_equal(framed[:, 10:], array[:, -1:].repeat(3, axis=1))
+    assert (framed[:, :2] == (10, 20, 30)).all()
+    assert (framed[:, 10:] == (200, 100, 0)).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_padding_draws_no_stripes(axis):
+    array = np.zeros((64, 64, 3), np.uint8)
+    array[::8, ::8] = array[1::8, 1::8] = array[:, -1] = array[-1] = 255
+    array[::4, -1] = array[-1, ::4] = 0  # stripes, if the last line were repeated
+    framed = extended(array, axis, 0, 64).swapaxes(0, axis)
+    assert np.array_equal(framed[:64].swapaxes(0, axis), array)
+    contrast = np.ptp(framed[64:, 8:-8].astype(int), axis=1).max(-1)
+    assert contrast[0] > 100  # right at the border it still goes on
+    assert (np.diff(contrast) <= 1).all()
+    assert contrast[16:].max() < 20
+
+
+def test_padding_by_one_line_or_none():
+    array = noise(8, 8)
+    assert np.array_equal(extended(array, 0, 0, 0), array)
+    assert extended(array, 0, 1, 0).shape == (9, 8, 3)
 
 
 def test_padding_of_labels_is_background():

@@ -5,7 +5,7 @@ The rules, in order; :class:`PersonFrame` applies them to photo and map alike, s
 1. The box around the person is widened by a margin on every side.
 2. It is widened further, in one direction, to the shape (height : width) of the model's size: nothing is distorted.
 3. Where it sticks out of the photo it is pushed back inside, as far as there is room.
-4. What still sticks out is padded: photos repeat their border, maps are background there.
+4. What still sticks out is padded: photos continue softly, maps are background there.
 5. The box is scaled to the model's size: photos with antialiasing, labels by nearest neighbour.
 
 The way back scales a picture to the box and lays it over the photo, blending over a seam inside the box. How a whole
@@ -14,12 +14,13 @@ picture is brought to another size is :class:`pocold.imaging.images.Frame`'s par
 Legend: H W photo size, h w model size.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from pocold.imaging.images import Frame
+from pocold.imaging.images import Frame, extended, padded
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right; the last two are one beyond the last pixel
 
@@ -94,11 +95,11 @@ class PersonFrame:
 
     def image(self, picture: Image.Image) -> Image.Image:
         """The part of an RGB photo, at the model's size."""
-        return self._scale.image(Image.fromarray(self._cut(np.asarray(picture), "edge")))
+        return self._scale.image(Image.fromarray(self._cut(np.asarray(picture), extended)))
 
     def labels(self, labels: np.ndarray) -> np.ndarray:
         """The part of a map ``(H, W)`` of labels, at the model's size ``(h, w)``."""
-        return self._scale.labels(self._cut(labels, "constant"))
+        return self._scale.labels(self._cut(labels, padded))
 
     def uv(self, uv: np.ndarray) -> np.ndarray:
         """The part of U and V ``(2, H, W)``, as the labels they belong to."""
@@ -144,15 +145,15 @@ class PersonFrame:
         top, left, bottom, right = self.box
         return Frame((bottom - top, right - left), self.size, "stretch")  # of the same shape, up to rounding
 
-    def _cut(self, values: np.ndarray, fill: str) -> np.ndarray:
+    def _cut(self, values: np.ndarray, fill: Callable[[np.ndarray, int, int, int], np.ndarray]) -> np.ndarray:
         """The box of ``values (H, W, ...)``, padded where it sticks out."""
         if values.shape[:2] != self.photo:
             raise ValueError(f"this frame is for a photo of size {self.photo} (height, width), got {values.shape[:2]}")
         top, left, bottom, right = self.box
         height, width = self.photo
         inside = values[max(0, top) : min(height, bottom), max(0, left) : min(width, right)]
-        widths = [(max(0, -top), max(0, bottom - height)), (max(0, -left), max(0, right - width))]
-        return np.pad(inside, widths + [(0, 0)] * (values.ndim - 2), mode=fill)  # type: ignore[call-overload]
+        inside = fill(inside, 0, max(0, -top), max(0, bottom - height))
+        return fill(inside, 1, max(0, -left), max(0, right - width))
 
 
 def _placed(low: int, high: int, length: int, limit: int) -> int:

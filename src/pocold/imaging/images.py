@@ -12,9 +12,10 @@ Legend: H W picture size, B batch.
 """
 
 import io
+import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageCms, ImageOps
+from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from pocold.imaging.files import MAX_PIXELS, PICTURE_ERRORS
@@ -249,7 +251,7 @@ def _mask_values(picture: Image.Image, name: str) -> np.ndarray:
 class Frame:
     """How a picture of one size is brought to another: the size policy, the same for photo, map and mask.
 
-    - ``pad``: scaled to fit inside, centred; what is missing repeats the picture's border (labels: background). Keeps
+    - ``pad``: scaled to fit inside, centred; what is missing continues the picture softly (labels: background). Keeps
       everything, distorts nothing. The default.
     - ``crop``: scaled to cover, centred; what sticks out is cut off.
     - ``stretch``: both sides scaled on their own.
@@ -291,7 +293,7 @@ class Frame:
         if self.source == self.target:
             return picture
         h, w = self.scaled
-        return Image.fromarray(self._place(np.asarray(picture.resize((w, h), Image.Resampling.LANCZOS)), "edge"))
+        return Image.fromarray(self._place(np.asarray(picture.resize((w, h), Image.Resampling.LANCZOS)), extended))
 
     def labels(self, labels: np.ndarray) -> np.ndarray:
         """Frame a map ``(H, W)`` of labels or mask values (nearest neighbour, padded with 0)."""
@@ -302,7 +304,7 @@ class Frame:
         # The label under each pixel's centre: the photograph's filter is centred too, so that both stay aligned.
         rows, columns = (2 * np.arange(h) + 1) * height // (2 * h), (2 * np.arange(w) + 1) * width // (2 * w)
         nearest = labels[rows[:, None], columns]
-        return self._place(nearest, "constant")
+        return self._place(nearest, padded)
 
     def uv(self, uv: np.ndarray) -> np.ndarray:
         """Frame U and V ``(2, H, W)`` as the labels they belong to: every pixel keeps the point that it showed."""
@@ -312,7 +314,7 @@ class Frame:
         if tuple(size) != self.source:
             raise ValueError(f"this frame is for a {what} of size {self.source} (height, width), got {tuple(size)}")
 
-    def _place(self, values: np.ndarray, fill: Literal["edge", "constant"]) -> np.ndarray:
+    def _place(self, values: np.ndarray, fill: Callable[[np.ndarray, int, int, int], np.ndarray]) -> np.ndarray:
         """Centre ``values (h, w, ...)`` in the target, cutting what sticks out and filling what is missing."""
         for axis, wanted in enumerate(self.target):
             surplus = values.shape[axis] - wanted
@@ -320,10 +322,46 @@ class Frame:
                 values = np.take(values, np.arange(surplus // 2, surplus // 2 + wanted), axis=axis)
             elif surplus < 0:
                 before = -surplus // 2
-                widths = [(0, 0)] * values.ndim
-                widths[axis] = (before, -surplus - before)
-                values = np.pad(values, widths, mode=fill)
+                values = fill(values, axis, before, -surplus - before)
         return values
+
+
+def padded(values: np.ndarray, axis: int, before: int, after: int) -> np.ndarray:
+    """``values`` with so many zeros before and after, along an axis."""
+    widths = [(0, 0)] * values.ndim
+    widths[axis] = before, after
+    return np.pad(values, widths)
+
+
+def extended(picture: np.ndarray, axis: int, before: int, after: int) -> np.ndarray:
+    """A picture continued beyond its border: the farther from it, the more of the border a pixel is an average of.
+
+    (A border that is only repeated becomes stripes, which a model takes for something that the photograph shows.)
+
+    Args:
+        picture: uint8 ``(H, W, 3)``.
+        axis: 0 above and below, 1 on both sides.
+        before: rows or columns to add there.
+        after: likewise, on the other side.
+    """
+    upright = picture.swapaxes(0, axis)
+    parts = [_beyond(upright[0], before)[::-1], upright, _beyond(upright[-1], after)]
+    return np.concatenate(parts).swapaxes(0, axis)
+
+
+def _beyond(border: np.ndarray, count: int) -> np.ndarray:
+    """``count`` lines ``(count, L, 3)`` that follow a border line uint8 ``(L, 3)``."""
+    if count == 0:
+        return np.empty((0, *border.shape), np.uint8)
+    levels = np.arange(math.ceil(math.log2(count)) + 2)  # blurred at distances 1, 2, 4, ..., and between them mixed
+    blurred = np.stack(
+        [gaussian_filter1d(border.astype(np.float32), 2.0**k / 2, axis=0, mode="reflect") for k in levels]
+    )
+    place = np.log2(np.arange(1, count + 1))
+    below = place.astype(int)
+    share = (place - below).astype(np.float32)[:, None, None]
+    lines = (1 - share) * blurred[below] + share * blurred[below + 1]
+    return np.round(lines).astype(np.uint8)
 
 
 def paste_back(generated: Tensor, original: Tensor, mask: Tensor, feather: int) -> Tensor:
