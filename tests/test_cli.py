@@ -64,6 +64,8 @@ def test_demo_is_repeatable(tmp_path):
         (["demo", "--output", "{tmp}/demo.png", "--steps", "0"], "num_inference_steps must be a whole number"),
         (["demo", "--output", "{tmp}/demo.png", "--seed", "-1"], "--seed: expected a number of at least 0"),
         (["convert", "{tmp}/nowhere", "--vae", "x", "--output", "y"], "is not an official PoCoLD checkpoint"),
+        (["demo", "--stpes", "3"], "pocold demo has no option --stpes; did you mean --steps?"),
+        (["trasfer"], "pocold has no command 'trasfer'; did you mean transfer?"),
     ],
 )
 def test_mistakes_end_in_one_line_and_code_2(tmp_path, arguments, message):
@@ -72,12 +74,6 @@ def test_mistakes_end_in_one_line_and_code_2(tmp_path, arguments, message):
     assert result.stderr.startswith("pocold: error: ")
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
-    assert "Traceback" not in result.stderr
-
-
-def test_unknown_option_ends_in_code_2():
-    result = run("demo", "--stpes", "3")
-    assert result.returncode == 2
     assert "Traceback" not in result.stderr
 
 

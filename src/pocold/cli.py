@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ from pocold.apps.ui.command import ui
 from pocold.data.commands import check, shards, synth
 from pocold.evaluation.commands import compare, evaluate
 from pocold.training.commands import CONFIGURED, latents, run_configured
+from pocold.usage import option_names, told_in_one_line
 
 
 def demo(output: Path = Path("out/demo.png"), steps: int | None = None, seed: int = 0) -> None:
@@ -79,6 +81,7 @@ def data(action: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[_Che
     """Look through a data set, pack it into shards, or encode it into latents."""
 
 
+_BELOW_DATA: dict[str, Callable[..., Any]] = {"check": check, "shards": shards, "latents": latents}
 COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": demo,
     "transfer": transfer,
@@ -128,12 +131,13 @@ def _run(arguments: Sequence[str] | None) -> None:
     try:
         if arguments[:1] and arguments[0] in CONFIGURED and arguments[1:2] not in (["--help"], ["-h"]):
             return run_configured(arguments[0], arguments[1:])
-        tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="pocold",
-            description="Controllable person image synthesis with pose-constrained latent diffusion.",
-            args=arguments,
-        )
+        with _told_in_one_line(arguments):
+            tyro.extras.subcommand_cli_from_dict(
+                COMMANDS,
+                prog="pocold",
+                description="Controllable person image synthesis with pose-constrained latent diffusion.",
+                args=arguments,
+            )
     except BrokenPipeError:  # whoever reads has enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be flushed at the end goes nowhere
         raise SystemExit(141) from None
@@ -143,6 +147,18 @@ def _run(arguments: Sequence[str] | None) -> None:
     except KeyboardInterrupt:
         print("pocold: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _told_in_one_line(arguments: Sequence[str]) -> AbstractContextManager[None]:
+    """See :func:`pocold.usage.told_in_one_line`, of the command that is called, or of all."""
+    words, below = arguments[:1], dict[str, Callable[..., Any]](COMMANDS)
+    if arguments[:1] == ["data"]:
+        words, below = arguments[:2], _BELOW_DATA
+    name = words[-1].replace("_", "-") if words else ""
+    if name not in below or name == "data":
+        prog = "pocold data" if below is _BELOW_DATA else "pocold"
+        return told_in_one_line(prog, list, list(below))
+    return told_in_one_line(" ".join(["pocold", *words]), lambda: list(option_names(below[name])))
 
 
 def _sentence(error: Exception) -> str:
