@@ -50,11 +50,21 @@ def test_demo_writes_the_sheet_and_its_parts(tmp_path, capsys):
     assert (from_behind.labels == 1).sum() > 10 * (from_behind.labels == 2).sum()
 
 
-def test_demo_is_repeatable(tmp_path):
-    for name in ("a", "b"):
-        main(["demo", "--output", str(tmp_path / name / "demo.png"), "--steps", "2"])
-    a, b = (np.asarray(Image.open(tmp_path / name / "demo.png")) for name in ("a", "b"))
-    np.testing.assert_array_equal(a, b)
+@pytest.mark.parametrize("name", ["demo.png", "person.png", "pose-2.png"])
+def test_demo_replaces_only_what_pocold_wrote(tmp_path, name, capsys):
+    Image.new("RGB", (8, 8)).save(tmp_path / name)
+    with pytest.raises(SystemExit):
+        main(["demo", "-o", str(tmp_path / "demo.png")])
+    assert f"{name} exists and was not written by this command; write elsewhere" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_demo_is_repeatable_over_its_own_files(tmp_path):
+    drawn = []
+    for _ in range(2):
+        main(["demo", "-o", str(tmp_path / "demo.png"), "--steps", "2"])
+        drawn.append(np.asarray(Image.open(tmp_path / "demo.png")))
+    np.testing.assert_array_equal(*drawn)
 
 
 @pytest.mark.parametrize(

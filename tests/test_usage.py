@@ -1,6 +1,8 @@
 """Mistakes on the command line: one line each, exit code 2, and in it what was expected, what came, what to do."""
 
-from dataclasses import dataclass, field
+import inspect
+import typing
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from pocold.cli import COMMANDS, data, main
 from pocold.data.commands import check, shards
 from pocold.training.commands import latents
 from pocold.training.config import TrainConfig
-from pocold.usage import closest, option_names, told_in_one_line
+from pocold.usage import Precision, closest, option_names, told_in_one_line
 
 CONFIG = Path(__file__).parent.parent / "configs" / "toy.toml"
 
@@ -63,7 +65,7 @@ def test_the_line_says_what_to_do(capsys, words, expected):
 
 def test_all_that_is_missing_is_told_with_what_it_is(capsys):
     said = mistake(capsys, "evaluate")
-    assert said.startswith("pocold evaluate expects MODEL (Pipeline folder), DATA (The data set), --out")
+    assert said.startswith("pocold evaluate expects MODEL (Pipeline folder), DATA (The data set), --output")
     assert said.endswith("PATH (Folder for report.json, report.md, sheet.png and the pictures)")
 
 
@@ -115,6 +117,68 @@ def test_the_options_that_are_suggested_exist(takes, capsys):
         tyro.cli(takes, args=["--help"], prog="pocold")
     words = set(capsys.readouterr().out.replace(",", " ").split())
     assert set(option_names(takes)) <= words
+
+
+LANGUAGE = {  # flag -> type, default
+    "overwrite": (bool, False),
+    "json": (bool, False),
+    "device": (str, "auto"),
+    "seed": (int, 0),
+}
+DRAWING = {"output", "overwrite", "json", "device", "precision", "seed"}
+SPOKEN = {
+    "demo": {"output", "overwrite", "device", "seed"},
+    **dict.fromkeys(("transfer", "edit", "mix", "animate", "bulk"), DRAWING),
+    "encode": DRAWING - {"seed"},
+    "show": {"json"},
+    "pose": {"output", "overwrite", "device"},
+    "ui": {"device", "precision"},
+    "serve": {"device", "precision"},
+    "synth": {"output", "seed"},
+    "evaluate": {"output", "json", "device", "precision", "seed"},
+    "compare": {"output", "json"},
+    "convert": {"output", "precision"},
+    "export-estimator": {"output"},
+    "data check": {"json"},
+    "data shards": {"output"},
+    "data latents": {"output", "device"},
+}
+
+
+def flags_of(takes):
+    """Name, and type, notes and default, of all arguments of a command."""
+    hints = typing.get_type_hints(takes, include_extras=True)
+    for name, parameter in inspect.signature(takes).parameters.items():
+        annotated = typing.get_origin(hints[name]) is typing.Annotated
+        kind, *notes = typing.get_args(hints[name]) if annotated else (hints[name],)
+        if is_dataclass(kind):
+            yield from flags_of(kind)
+        else:
+            yield name, (kind, notes, parameter.default)
+
+
+@pytest.mark.parametrize("name", SPOKEN)
+def test_one_language_of_flags(name):
+    below = {"data check": check, "data shards": shards, "data latents": latents}
+    flags = dict(flags_of(below.get(name) or COMMANDS[name]))
+    assert flags.keys() & {"output", "out", *LANGUAGE, "precision"} == SPOKEN[name]
+    for flag in SPOKEN[name] & LANGUAGE.keys():
+        kind, _, default = flags[flag]
+        assert (kind, default) == LANGUAGE[flag]
+    if "precision" in flags and name != "convert":  # there it is what is written
+        assert (flags["precision"][0], flags["precision"][2]) == (Precision, "auto")
+    if "output" in flags:
+        assert any("-o" in (getattr(note, "aliases", None) or ()) for note in flags["output"][1])
+
+
+def test_no_command_is_left_out():
+    unspoken = {"data", "train", "train-autoencoder", "train-estimator", "train-refiner"}  # the last have configs
+    assert {name for name in SPOKEN if not name.startswith("data ")} == COMMANDS.keys() - unspoken
+
+
+@pytest.mark.parametrize("spelling", ["-o", "--out", "--output"])
+def test_older_spellings_are_understood(spelling, capsys):
+    assert mistake(capsys, "compare", "nowhere", spelling, "table.md") == "no such file: nowhere"
 
 
 def test_a_word_like_no_other_brings_no_suggestion():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from pocold.apps.commands import animate, bulk, edit, encode, mix, show, transfer
 from pocold.apps.pose import pose
@@ -19,20 +19,28 @@ from pocold.apps.ui.command import ui
 from pocold.data.commands import check, shards, synth
 from pocold.evaluation.commands import compare, evaluate
 from pocold.training.commands import CONFIGURED, latents, run_configured
-from pocold.usage import option_names, told_in_one_line
+from pocold.usage import OUTPUT, option_names, told_in_one_line
 
 
-def demo(output: Path = Path("out/demo.png"), steps: int | None = None, seed: int = 0) -> None:
+def demo(
+    output: Annotated[Path, OUTPUT] = Path("out/demo.png"),
+    steps: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> None:
     """Draw synthetic people in several poses, end to end, with the bundled model.
 
     Args:
         output: The picture to write; its parts (person.png, person.iuv.png, pose-1.png, ...) are written beside it.
         steps: Denoising steps; the model's own number if not given.
         seed: Seed of the first picture; the next ones count up.
+        device: Such as cpu or cuda; auto takes a GPU where there is one.
+        overwrite: Replace existing files even if pocold did not write them.
     """
     from pocold.apps.demo import run_demo
 
-    drawn = run_demo(output, steps, seed)
+    drawn = run_demo(output, steps, seed, device, overwrite)
     print(f"{drawn.sheet} ({drawn.notice})")
     print("beside it:", ", ".join(path.name for path in drawn.parts))
 
@@ -40,7 +48,7 @@ def demo(output: Path = Path("out/demo.png"), steps: int | None = None, seed: in
 def convert(
     checkpoint: Positional[Path],
     vae: Path,
-    output: Annotated[Path, arg(aliases=["-o"])],
+    output: Annotated[Path, OUTPUT],
     precision: Literal["fp32", "fp16", "bf16"] = "fp32",
 ) -> None:
     """Convert a checkpoint of the official PoCoLD release into a pocold model folder.
@@ -58,7 +66,7 @@ def convert(
     print(output)
 
 
-def export_estimator(estimator: Positional[Path], output: Annotated[Path, arg(aliases=["-o"])]) -> None:
+def export_estimator(estimator: Positional[Path], output: Annotated[Path, OUTPUT]) -> None:
     """Write a DensePose estimator as ONNX, for programs without torch: photo (B, 3, H, W) in [-1, 1] to labels, logits
     (B, 25, H, W), and uv (B, 2, H, W), for any H and W.
 

@@ -1,4 +1,12 @@
-"""A mistake on the command line in one line: what was expected, what came, and what to do about it."""
+"""What all commands have in common: flags that mean the same everywhere, and mistakes that are told in one line.
+
+- ``-o``, ``--output``: what is written, a file or a folder. ``--out`` is the older name of some, and still understood.
+- ``--overwrite``: replace an existing file even if it is an input, or was not written by the command.
+- ``--json``: print a report for programs instead of one for people.
+- ``--device``: where networks compute; ``auto`` takes a GPU where there is one.
+- ``--precision``: of the networks; ``auto`` is fp32 on a CPU, and what the folder has on a GPU.
+- ``--seed``: of all that is drawn at random.
+"""
 
 import inspect
 import re
@@ -6,10 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
+OUTPUT = arg(aliases=["-o"])  # Annotated[Path, OUTPUT]
+OUTPUT_ONCE_OUT = arg(aliases=["-o", "--out"])
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 _POSITIONAL = get_args(Positional[int])[1]
 _FEW = 12  # options that fit into the line
 _KINDS = {"INT": "a whole number", "FLOAT": "a number"}

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from pocold.usage import OUTPUT
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -21,7 +23,7 @@ _Layout = Literal["auto", "iuv", "ivu", "vui", "uvi", "labels", "parula", "virid
 
 def pose(
     name: Annotated[str | None, tyro.conf.Positional] = None,
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    output: Annotated[Path | None, OUTPUT] = None,
     like: Path | None = None,
     size: str | None = None,
     sheet: Path | None = None,
@@ -32,6 +34,7 @@ def pose(
     read_as: _Layout = "auto",
     write_as: _Layout = "auto",
     estimator: Path | None = None,
+    device: str = "auto",
     overwrite: bool = False,
 ) -> None:
     """Write a DensePose map: of a named pose, NAME[:VIEW[:CROP]], such as walk:side, hips:back or wave:30:upper; of a
@@ -58,11 +61,14 @@ def pose(
         write_as: What the channels of a written .png hold.
         estimator: Folder of the network that finds maps in photographs; the bundled one if not given. With it the file
             is a photograph, whatever it looks like.
+        device: Where it looks, such as cpu or cuda; auto takes a GPU where there is one.
         overwrite: Replace an existing file even if it is an input, or is nothing that this command writes.
     """
     if sheet is not None:
+        from pocold.apps.drawing.results import check_replaceable, is_generated
         from pocold.people.sheets import write_pose_sheet
 
+        check_replaceable([sheet], [], overwrite, is_generated)
         write_pose_sheet(sheet)
         return
     if name is None:
@@ -99,12 +105,12 @@ def pose(
             drawn = read_keypoint_pose(name, person=person, picture=picture, size=asked)
         elif estimator is not None:
             _refuse(map_options, f"is for files that hold a map; with --estimator {name} is a photograph")
-            drawn, photograph = _estimate(Path(name), estimator)
+            drawn, photograph = _estimate(Path(name), estimator, device)
         elif any(map_options.values()):
             asked = None if size is None else parse_size(size)
             drawn = read_pose(name, read_as, person=person, picture=picture, photo=photograph, size=asked)
         else:
-            drawn, photograph = _map_or_photograph(Path(name))
+            drawn, photograph = _map_or_photograph(Path(name), device)
     else:
         _refuse(file_options | {"--estimator": estimator}, f"is for files; {name} is a named pose")
         drawn = _draw(name, size, like)
@@ -162,7 +168,7 @@ def _is_picture(path: Path) -> bool:
     return True
 
 
-def _map_or_photograph(path: Path) -> "tuple[DensePose, Image.Image | None]":
+def _map_or_photograph(path: Path, device: str) -> "tuple[DensePose, Image.Image | None]":
     """The map that a file holds, or else shows; and the picture, if it is a photograph."""
     from pocold.densepose.formats.reading import read_pose
     from pocold.densepose.formats.stick_figures import is_stick_figure
@@ -176,20 +182,23 @@ def _map_or_photograph(path: Path) -> "tuple[DensePose, Image.Image | None]":
     except ValueError as error:
         if not _is_picture(path) or is_stick_figure(load_image(path)):
             raise
-        found = _estimate(path, None, str(error))
+        found = _estimate(path, None, device, str(error))
         print(f"pocold: warning: taken for a photograph, its map estimated; if it is a map: {error}", file=sys.stderr)
         return found
 
 
-def _estimate(path: Path, estimator: Path | None, no_map: str | None = None) -> "tuple[DensePose, Image.Image]":
+def _estimate(
+    path: Path, estimator: Path | None, device: str, no_map: str | None = None
+) -> "tuple[DensePose, Image.Image]":
     """The map found in a photograph, and the photograph; ``no_map`` says why it could not be read as a map."""
+    from pocold.devices import choose_device
     from pocold.imaging.images import load_image
     from pocold.models.densepose_estimator import open_estimator
     from pocold.photographs import Photo
 
-    photo = Photo(path, load_image(path))
+    photo, place = Photo(path, load_image(path)), choose_device(device)
     try:
-        return photo.estimated(open_estimator(estimator)).need_pose("its map"), photo.picture
+        return photo.estimated(open_estimator(estimator).to(place)).need_pose("its map"), photo.picture
     except ValueError as error:
         raise ValueError(str(error) if no_map is None else f"{no_map}; and as a photograph: {error}") from None
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from pocold.usage import OUTPUT_ONCE_OUT
+
 Config = Annotated[Path, tyro.conf.Positional]
 
 
@@ -106,7 +108,7 @@ CONFIGURED: dict[str, Callable[..., Any]] = {
 def latents(
     folder: tyro.conf.Positional[Path],
     vae: Path,
-    out: Path,
+    output: Annotated[Path, OUTPUT_ONCE_OUT],
     size: str | None = None,
     frame: Literal["pad", "crop", "stretch"] = "pad",
     layout: Literal["auto", "folder", "deepfashion", "market1501", "shards"] = "auto",
@@ -121,13 +123,14 @@ def latents(
     uv: bool = False,
     batch_size: int = 16,
     on_error: Literal["raise", "skip"] = "raise",
+    device: str = "auto",
 ) -> None:
     """Encode every picture of a data set once, for "pocold train --data.latents".
 
     Args:
         folder: The data set: a folder of people, DeepFashion, Market-1501, or shards.
         vae: Folder of the autoencoder. Training refuses latents of another one.
-        out: Folder to write.
+        output: Folder to write.
         size: HEIGHTxWIDTH that pictures are framed to; their own if not given.
         frame: How they are framed.
         layout: What the data set is; auto looks.
@@ -142,6 +145,7 @@ def latents(
         uv: Keep U and V, for models with pose_encoding iuv.
         batch_size: Pictures encoded at once.
         on_error: Stop at a missing or broken file, or leave its pairs out and list it.
+        device: Such as cpu or cuda; auto takes a GPU where there is one.
     """
     import torch
 
@@ -149,6 +153,7 @@ def latents(
     from pocold.data.opening import open_data
     from pocold.data.pairs import PairedTransform
     from pocold.densepose.beside import Maps
+    from pocold.devices import choose_device
     from pocold.models.autoencoder import load_autoencoder
     from pocold.people.body.camera import parse_size
     from pocold.training.latents import cache_latents
@@ -161,10 +166,14 @@ def latents(
         split: open_data(folder, split, layout, transform, on_error, patterns, pictures, lmdb_key) for split in splits
     }
     autoencoder = load_autoencoder(vae, torch.float32)
-    if torch.accelerator.is_available():
+    if device == "auto" and torch.accelerator.is_available():
         autoencoder.to(torch.accelerator.current_accelerator())
+    else:
+        autoencoder.to(choose_device(device))
     with counting("encoding pictures") as count:
-        pairs = cache_latents(data, autoencoder, out, transform, mirrored=mirrored, batch_size=batch_size, count=count)
+        pairs = cache_latents(
+            data, autoencoder, output, transform, mirrored=mirrored, batch_size=batch_size, count=count
+        )
     for split, number in pairs.items():
         skipped = data[split].skipped
         print(f"{split}: {number} pairs, {len(skipped)} pictures skipped")

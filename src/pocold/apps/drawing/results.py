@@ -17,6 +17,7 @@ from pocold.appearance import AppearanceCode
 from pocold.apps.drawing.models import Model
 from pocold.apps.drawing.options import DrawOptions, ModelOptions, flags
 from pocold.imaging.animations import ENDINGS, read_notes
+from pocold.imaging.files import PICTURE_ERRORS
 from pocold.imaging.metadata import read_png_metadata, write_png
 
 _SOFTWARE = ("pocold", "torch", "diffusers")
@@ -106,6 +107,15 @@ def is_drawn(path: Path) -> bool:
             return True
         return "command" in read_png_metadata(path)
     except ValueError:
+        return False
+
+
+def is_generated(path: Path) -> bool:
+    """Whether pocold wrote this picture: any that says so, or a map that it wrote."""
+    try:
+        with Image.open(path) as picture:
+            return any(str(key).startswith("pocold") for key in picture.info)
+    except PICTURE_ERRORS:
         return False
 
 
