@@ -4,6 +4,7 @@ Heavy imports stay inside.
 """
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -65,38 +66,23 @@ def run_configured(command: str, arguments: Sequence[str]) -> None:
     Raises:
         ValueError: if no config is named, or for whatever the training finds wrong.
     """
-    from pocold.training.config import TrainConfig
     from pocold.training.config_files import parse_flags, read_config
 
     if not arguments or arguments[0].startswith("-"):
         raise ValueError(f"expected a config file, then flags: pocold {command} CONFIG.toml [--run.max-steps 1000 ...]")
     path, flags = Path(arguments[0]), arguments[1:]
-    prog = f"pocold {command} {path}"
-    if command == "train":
-        from pocold.training.transfer import train as run
-
-        folder = run(parse_flags(TrainConfig, read_config(TrainConfig, path), flags, prog))
-    elif command == "train-estimator":
-        from pocold.training.estimator import EstimatorTrainConfig
-        from pocold.training.estimator import train_estimator as run_estimator
-
-        wanted = parse_flags(EstimatorTrainConfig, read_config(EstimatorTrainConfig, path), flags, prog)
-        folder = run_estimator(wanted)
-    elif command == "train-refiner":
-        from pocold.training.refiner import RefinerTrainConfig
-        from pocold.training.refiner import train_refiner as run_refiner
-
-        asked = parse_flags(RefinerTrainConfig, read_config(RefinerTrainConfig, path), flags, prog)
-        folder = run_refiner(asked)
-    else:
-        from pocold.training.autoencoder import AutoencoderTrainConfig
-        from pocold.training.autoencoder import train_autoencoder as run_autoencoder
-
-        chosen = parse_flags(AutoencoderTrainConfig, read_config(AutoencoderTrainConfig, path), flags, prog)
-        folder = run_autoencoder(chosen)
-    print(folder)
+    module, body, config = _BODIES[command]
+    found = import_module(f"pocold.training.{module}")
+    kind = getattr(found, config)
+    print(getattr(found, body)(parse_flags(kind, read_config(kind, path), flags, f"pocold {command} {path}")))
 
 
+_BODIES = {  # module, function and config of each
+    "train": ("transfer", "train", "TrainConfig"),
+    "train-autoencoder": ("autoencoder", "train_autoencoder", "AutoencoderTrainConfig"),
+    "train-estimator": ("estimator", "train_estimator", "EstimatorTrainConfig"),
+    "train-refiner": ("refiner", "train_refiner", "RefinerTrainConfig"),
+}
 CONFIGURED: dict[str, Callable[..., Any]] = {
     "train": train,
     "train-autoencoder": train_autoencoder,
