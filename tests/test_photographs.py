@@ -52,14 +52,14 @@ def test_a_map_of_another_size_is_refused(tmp_path):
         read_photo(tmp_path / "anna.png")
 
 
-def test_an_estimate_takes_the_place_of_the_map_and_the_picture_stays():
-    found = photo().estimated(colour_estimator())
+def test_what_is_found_takes_the_place_of_the_map_and_the_picture_stays():
+    found = photo().found(colour_estimator())
     expected = estimate_densepose(photo_of(), colour_estimator())
     np.testing.assert_array_equal(found.pose.labels, expected.labels)
     np.testing.assert_array_equal(found.pose.uv, expected.uv)
     assert (found.path, found.picture.size) == (Path("anna.png"), SIZE[::-1])
     with pytest.raises(ValueError, match=r"anna\.png: no person was found"):
-        photo().estimated(constant_estimator(0))
+        photo().found(constant_estimator(0))
 
 
 @pytest.mark.parametrize("frame", [Frame(SIZE, (32, 32)), PersonFrame(SIZE, (10, 5, 42, 37), (16, 16))])

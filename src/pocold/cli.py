@@ -5,11 +5,12 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from pocold.apps.commands import animate, bulk, edit, encode, mix, show, transfer
 from pocold.apps.pose import pose
@@ -18,19 +19,28 @@ from pocold.apps.ui.command import ui
 from pocold.data.commands import check, shards, synth
 from pocold.evaluation.commands import compare, evaluate
 from pocold.training.commands import CONFIGURED, latents, run_configured
+from pocold.usage import OUTPUT, option_names, told_in_one_line
 
 
-def demo(output: Path = Path("out/demo.png"), steps: int | None = None, seed: int = 0) -> None:
+def demo(
+    output: Annotated[Path, OUTPUT] = Path("out/demo.png"),
+    steps: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> None:
     """Draw synthetic people in several poses, end to end, with the bundled model.
 
     Args:
         output: The picture to write; its parts (person.png, person.iuv.png, pose-1.png, ...) are written beside it.
         steps: Denoising steps; the model's own number if not given.
         seed: Seed of the first picture; the next ones count up.
+        device: Such as cpu or cuda; auto takes a GPU where there is one.
+        overwrite: Replace existing files even if pocold did not write them.
     """
     from pocold.apps.demo import run_demo
 
-    drawn = run_demo(output, steps, seed)
+    drawn = run_demo(output, steps, seed, device, overwrite)
     print(f"{drawn.sheet} ({drawn.notice})")
     print("beside it:", ", ".join(path.name for path in drawn.parts))
 
@@ -38,7 +48,7 @@ def demo(output: Path = Path("out/demo.png"), steps: int | None = None, seed: in
 def convert(
     checkpoint: Positional[Path],
     vae: Path,
-    output: Annotated[Path, arg(aliases=["-o"])],
+    output: Annotated[Path, OUTPUT],
     precision: Literal["fp32", "fp16", "bf16"] = "fp32",
 ) -> None:
     """Convert a checkpoint of the official PoCoLD release into a pocold model folder.
@@ -56,7 +66,7 @@ def convert(
     print(output)
 
 
-def export_estimator(estimator: Positional[Path], output: Annotated[Path, arg(aliases=["-o"])]) -> None:
+def export_estimator(estimator: Positional[Path], output: Annotated[Path, OUTPUT]) -> None:
     """Write a DensePose estimator as ONNX, for programs without torch: photo (B, 3, H, W) in [-1, 1] to labels, logits
     (B, 25, H, W), and uv (B, 2, H, W), for any H and W.
 
@@ -79,6 +89,7 @@ def data(action: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[_Che
     """Look through a data set, pack it into shards, or encode it into latents."""
 
 
+_BELOW_DATA: dict[str, Callable[..., Any]] = {"check": check, "shards": shards, "latents": latents}
 COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": demo,
     "transfer": transfer,
@@ -128,12 +139,13 @@ def _run(arguments: Sequence[str] | None) -> None:
     try:
         if arguments[:1] and arguments[0] in CONFIGURED and arguments[1:2] not in (["--help"], ["-h"]):
             return run_configured(arguments[0], arguments[1:])
-        tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="pocold",
-            description="Controllable person image synthesis with pose-constrained latent diffusion.",
-            args=arguments,
-        )
+        with _told_in_one_line(arguments):
+            tyro.extras.subcommand_cli_from_dict(
+                COMMANDS,
+                prog="pocold",
+                description="Controllable person image synthesis with pose-constrained latent diffusion.",
+                args=arguments,
+            )
     except BrokenPipeError:  # whoever reads has enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be flushed at the end goes nowhere
         raise SystemExit(141) from None
@@ -143,6 +155,18 @@ def _run(arguments: Sequence[str] | None) -> None:
     except KeyboardInterrupt:
         print("pocold: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _told_in_one_line(arguments: Sequence[str]) -> AbstractContextManager[None]:
+    """See :func:`pocold.usage.told_in_one_line`, of the command that is called, or of all."""
+    words, below = arguments[:1], dict[str, Callable[..., Any]](COMMANDS)
+    if arguments[:1] == ["data"]:
+        words, below = arguments[:2], _BELOW_DATA
+    name = words[-1].replace("_", "-") if words else ""
+    if name not in below or name == "data":
+        prog = "pocold data" if below is _BELOW_DATA else "pocold"
+        return told_in_one_line(prog, list, list(below))
+    return told_in_one_line(" ".join(["pocold", *words]), lambda: list(option_names(below[name])))
 
 
 def _sentence(error: Exception) -> str:

@@ -193,3 +193,19 @@ def test_a_list_of_keypoints_goes_into_a_folder(tmp_path, capsys):
     assert {2, 23, 24} <= found.visible_parts
     error = failure([tmp_path / "list.csv", "-o", tmp_path / "one.png"], capsys)
     assert "keypoints of 3 pictures; say which (--picture): a.jpg, b.jpg, c.jpg" in error
+
+
+def test_the_sheet_replaces_only_a_sheet(photo, tmp_path, capsys, monkeypatch):
+    before = photo.read_bytes()
+    assert "photo.png exists and was not written by this command" in failure(["--sheet", photo], capsys)
+    assert photo.read_bytes() == before
+    monkeypatch.setattr("pocold.people.sheets.pose_sheet", lambda: Image.new("RGB", (8, 8)))
+    for _ in range(2):  # the second time over its own
+        main(["pose", "--sheet", str(tmp_path / "sheet.png")])
+    main(["pose", "--sheet", str(photo), "--overwrite"])
+    assert Image.open(photo).size == (8, 8)
+
+
+def test_a_device_that_there_is_not(photo, folder, tmp_path, capsys):
+    message = failure([photo, "--estimator", folder, "--device", "nowhere", "-o", tmp_path / "pose.png"], capsys)
+    assert "the device 'nowhere' cannot be used" in message

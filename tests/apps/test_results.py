@@ -8,7 +8,7 @@ from drawing_helpers import fails, pocold
 from PIL import Image
 
 from pocold import PoseTransferPipeline
-from pocold.apps.drawing.results import as_lines, picture_paths
+from pocold.apps.drawing.results import again, as_lines, picture_paths
 from pocold.cli import main
 from pocold.imaging.metadata import read_png_metadata
 
@@ -115,3 +115,10 @@ def test_show_of_other_pictures(here, capsys):
 def test_nested_settings_as_lines():
     settings = {"a": 1, "b": {"c": "x", "d": None}, "e": [{"f": 1}, {"f": 2}], "g": [1, 2]}
     assert as_lines(settings) == ["a: 1", "b c: x", "b d: null", "e f: 1", "e f: 2", "g: [1, 2]"]
+
+
+def test_flags_to_do_it_again():
+    assert again(pose=[Path("maps/a.png"), Path("walk:side")], grow=0, paste_back=True, like="none") == [
+        "--pose", "a.png", "walk:side", "--grow", "0", "--paste-back", "--like", "none",
+    ]  # fmt: skip
+    assert again(mask=None, region=(), json=False, parts=[]) == []

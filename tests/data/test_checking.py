@@ -1,5 +1,6 @@
 """`pocold data check` and `pocold data shards`, and what they report."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -146,6 +147,13 @@ def test_check_command(whole_trees, tmp_path, capsys):
     code, out, _ = run(capsys, *command)
     assert code == 1
     assert "1 problems" in out
+    code, out, err = run(capsys, *command, "--json")
+    report = json.loads(out)
+    assert (code, report["problems"], report["leaked"]) == (1, 1, [])
+    assert list(report["splits"]["train"]["broken"]) == [min(tree.photos)]
+    assert report["splits"]["train"]["people"] == sorted(report["splits"]["train"]["people"])
+    assert sum(report["splits"]["train"]["sizes"].values()) == report["splits"]["train"]["pictures"]
+    assert "sheet.png: pairs with their maps" in err
     code, _, err = run(capsys, "data", "check", tree.root)
     assert code == 2
     assert "no DensePose map was found" in err

@@ -97,10 +97,28 @@ def test_baselines_need_no_model(arguments, people, tmp_path, capsys):
     assert printed.err == ""
     assert (tmp_path / "t.md").read_text() == printed.out
     assert metrics_of(tmp_path / "warp")["l1"]["value"] < metrics_of(tmp_path / "copy")["l1"]["value"]
-    main(["evaluate", "none", str(people), "--baseline", "copy", *options[:-1], "2", "--out", str(tmp_path / "two")])
-    capsys.readouterr()
+    main(
+        [
+            "evaluate",
+            "none",
+            str(people),
+            "--baseline",
+            "copy",
+            *options[:-1],
+            "2",
+            "-o",
+            str(tmp_path / "two"),
+            "--json",
+        ]
+    )
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "two" / "report.json").read_text())
     main(["compare", str(tmp_path / "copy"), str(tmp_path / "two")])
-    assert "pocold: warning:" in capsys.readouterr().err
+    assert "pocold: warning:" in (told := capsys.readouterr().err)
+    main(["compare", str(tmp_path / "copy"), str(tmp_path / "two"), "--json"])
+    compared = json.loads(capsys.readouterr().out)
+    assert list(compared["reports"]) == [str(tmp_path / "copy"), str(tmp_path / "two")]
+    assert compared["reports"][str(tmp_path / "two")]["metrics"] == metrics_of(tmp_path / "two")
+    assert [f"pocold: warning: {warning}" for warning in compared["warnings"]] == told.splitlines()
 
 
 def test_the_autoencoder_is_the_models(arguments, tmp_path):

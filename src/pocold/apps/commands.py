@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 from pocold.apps.drawing.options import DrawOptions, FrameName, ModelOptions
+from pocold.usage import OUTPUT
 
-Output = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
+Output = Annotated[Path | None, OUTPUT]
 
 
 def transfer(

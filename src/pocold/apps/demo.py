@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from pocold.apps.drawing.models import open_model
+from pocold.apps.drawing.results import check_replaceable, is_generated
 from pocold.imaging import metadata
 from pocold.imaging.sheets import sheet_of_rows
 from pocold.people.poses import parse_pose
@@ -31,7 +32,7 @@ class DemoFiles(NamedTuple):
     notice: str
 
 
-def run_demo(output: Path, steps: int | None, seed: int) -> DemoFiles:
+def run_demo(output: Path, steps: int | None, seed: int, device: str = "auto", overwrite: bool = False) -> DemoFiles:
     """Draw the sheet: a person per row, their photograph, then for each pose its map, the truth, and what is drawn.
 
     Args:
@@ -39,16 +40,22 @@ def run_demo(output: Path, steps: int | None, seed: int) -> DemoFiles:
             ``person.iuv.png``, ``pose-1.png``, ...
         steps: denoising steps; None takes the model's own number.
         seed: of each person's first drawn picture; the next ones count up.
+        device: see :func:`pocold.devices.choose_device`.
+        overwrite: replace files that pocold did not write, too.
 
     Raises:
-        ValueError: if ``output`` is not a ``.png``, or ``steps`` or ``seed`` are impossible.
+        ValueError: if ``output`` is not a ``.png``, or ``steps`` or ``seed`` are impossible, there is no such device,
+            or a file is in the way.
     """
     if output.suffix.lower() != ".png":
         raise ValueError(f"--output: expected a file name ending in .png, got {output}")
     if seed < 0:
         raise ValueError(f"--seed: expected a number of at least 0, got {seed}")
+    files = [output.parent / "person.png", output.parent / "person.iuv.png"]
+    files += [output.parent / f"pose-{i}.png" for i in range(1, len(TARGET_POSES) + 1)]
+    check_replaceable([output, *files], [], overwrite, is_generated)
     output.parent.mkdir(parents=True, exist_ok=True)
-    pipeline, _, digest = open_model()
+    pipeline, _, digest = open_model(device=device)
     notice = f"bundled model {digest[:12]}"
     size = pipeline.native_size or _SIZE
 
@@ -67,13 +74,11 @@ def run_demo(output: Path, steps: int | None, seed: int) -> DemoFiles:
     metadata.write_png(_noted(sheet_of_rows(rows, captions), notice), output, settings)
 
     source, *targets = people[0]
-    files = [output.parent / "person.png", output.parent / "person.iuv.png"]
     about = {"person": list(_PEOPLE[0]), "pose": SOURCE_POSE}
     metadata.write_png(Image.fromarray(source.image), files[0], about)
     source.densepose.write(files[1])
-    for i, target in enumerate(targets):
-        files.append(output.parent / f"pose-{i + 1}.png")
-        target.densepose.write(files[-1])
+    for target, path in zip(targets, files[2:], strict=True):
+        target.densepose.write(path)
     return DemoFiles(output, files, notice)
 
 

@@ -13,7 +13,7 @@ from pocold.apps.drawing.draw import Task, draw_all, measured
 from pocold.apps.drawing.front import TERMINAL, FrontEnd
 from pocold.apps.drawing.options import DrawOptions
 from pocold.apps.drawing.regions import edit_frame, grow, parts_under, put_region, region_mask
-from pocold.apps.drawing.results import Report, check_replaceable, picture_paths
+from pocold.apps.drawing.results import Report, again, check_replaceable, picture_paths
 from pocold.apps.drawing.sources import (
     Person,
     cut_out,
@@ -153,10 +153,10 @@ def plan_edit(
     size = working_size(report.model.pipeline, asked_size(report.options), photo.size)
     own = {"source": photo.about(), "like": other.about()[0], "size": list(size), "feather": feather, "grow": grown}
     own |= {"region": origin(mask_file) if mask_file else list(regions), "region pixels": int(mask.sum())}
-    words = ["--mask", mask_file.name] if mask_file else ["--region", *regions]
-    words += ["--like", like.name, "--grow", str(grown), "--feather", str(feather)]
-    for flag, given in (("--source-pose", maps[0]), ("--like-pose", maps[1]), ("--garments", garments)):
-        words += [flag, given.name] if given is not None else []
+    words = again(
+        mask=mask_file, region=() if mask_file else regions, like=like, grow=grown, feather=feather,
+        source_pose=maps[0], like_pose=maps[1], garments=garments,
+    )  # fmt: skip
     frame = edit_frame(photo.size, pose, mask, size)
     return EditPlan(report, photo, other, mask, size, frame, feather, own, words)
 

@@ -12,9 +12,8 @@ from PIL import Image
 from pocold.appearance import AppearanceCode
 from pocold.apps.drawing.draw import Task, draw_all, measured
 from pocold.apps.drawing.front import TERMINAL, FrontEnd
-from pocold.apps.drawing.models import Model
 from pocold.apps.drawing.options import DrawOptions, FrameName
-from pocold.apps.drawing.results import Report, check_replaceable, picture_paths
+from pocold.apps.drawing.results import Report, again, check_replaceable, picture_paths
 from pocold.apps.drawing.sources import (
     CODE_ENDING,
     Person,
@@ -79,48 +78,6 @@ def _whole(
     return encode_person(pipeline, first, asked, mode).blend(encode_person(pipeline, second, asked, mode), weight)
 
 
-@dataclass(frozen=True, eq=False)
-class _Mixture:
-    """Two people, and what of the second is to come into the first.
-
-    Attributes:
-        model: encodes and draws.
-        options: how.
-        people: the two.
-        parts: as typed; none is everywhere.
-        frame: how photographs are framed.
-        report: of the command.
-        front: whom it works for.
-        own, words: what every file's metadata say of it, and of the command line.
-    """
-
-    model: Model
-    options: DrawOptions
-    people: Sequence[Person]
-    parts: Sequence[str]
-    frame: FrameName
-    report: Report
-    front: FrontEnd
-    own: dict[str, Any]
-    words: Sequence[str]
-
-    def code(self, weight: float) -> AppearanceCode:
-        """The code with so much of the second."""
-        parts = named_parts(self.parts) or None
-        size, mode = asked_size(self.options), frame_mode(self.frame)
-        return mix_people(self.model.pipeline, self.people[0], self.people[1], weight, parts, size, mode)
-
-    def draw(self, weights: Sequence[float], targets: Sequence[Target], size: Size) -> Iterator[Image.Image]:
-        """Every seed of every pose with every weight, in this order from the inside out; measured."""
-        seeds = range(self.options.seed, self.options.seed + self.options.num_images)
-        with measured(self.report), self.front.progress(len(weights) * len(targets) * len(seeds)) as progress:
-            codes = [self.code(weight) for weight in weights]
-            tasks = [Task(code, target.pose, seed) for code in codes for target in targets for seed in seeds]
-            for picture in draw_all(self.model.pipeline, tasks, self.options, size, frame_mode(self.frame), progress):
-                self.report.drawn += 1
-                yield picture
-
-
 def run_mix(
     files: tuple[Path, Path],
     output: Path | None,
@@ -146,33 +103,146 @@ def run_mix(
     people = [read_person([file], maps[i : i + 1]) for i, file in enumerate(files)]
     model = front.open(options)
     people = [with_maps(person, model.pipeline, front.tell) for person in people]
-    size, people = _prepare(model.pipeline, people, poses, options, frame)
     report = Report(model, options, ["mix", *(file.name for file in files)])
-    own = {"source": [about for person in people for about in person.about()], "parts": list(parts), "frame": frame}
-    words = ["--parts", *parts] if parts else []
-    words += ["--like", Path(like).name] if like != SOURCE else []
-    words += ["--frame", frame] if frame != "pad" else []
-    words += ["--source-pose", *(path.name for path in maps)] if maps else []
-    mixture = _Mixture(model, options, people, parts, frame, report, front, own, words)
-
-    share = weight if weight is not None else 1.0 if parts else 0.5
+    mixture = _plan(report, people, poses, parts, weight, tiles, maps, like, frame)
     if output.suffix == CODE_ENDING:
-        with measured(report):
-            code = mixture.code(share)
-        line = [*words, "--weight", str(share), "-o", output.name]
-        report.write_code(code, output, report.settings({**own, "weight": share}, line))
+        mixture.write_code(output)
     elif tiles is None:
-        _draw_pictures(mixture, share, _targets(people[0], poses, size, like, frame, None), poses, size, paths)
+        mixture.write_pictures(paths, front)
     else:
-        weights = np.linspace(0, 1, tiles[0]).tolist() if tiles[0] > 1 else [share]
-        targets = _targets(people[0], poses, size, like, frame, tiles)
-        pictures = list(mixture.draw(weights, targets, size))
-        rows = [pictures[i : i + len(targets)] for i in range(0, len(pictures), len(targets))]
-        line = [*words, "--grid", str(grid), *_pose_words(poses), "-o", output.name]
-        line += ["--weight", str(share)] if tiles[0] == 1 else []
-        about = {**own, "weights": weights, "size": list(size), "poses": [target.text for target in targets]}
-        report.write(_grid_sheet(people, targets, rows, size), paths[0], report.settings(about, line, options.seed))
+        mixture.write_grid(paths[0], front)
     front.take(report)
+
+
+@dataclass(frozen=True, eq=False)
+class _Mixture:
+    """Two people, and what of the second is to come into the first, before anything is drawn.
+
+    Attributes:
+        report: of the command.
+        people: the two, cut out if that was asked for.
+        poses: as they were asked for.
+        parts: as typed; none is everywhere.
+        share: of the second person.
+        tiles: rows and columns of a grid; None for single pictures.
+        size: (height, width) of the pictures.
+        like: whose build named poses get.
+        frame: how photographs and poses are framed.
+        own, words: what every file's metadata say of it, and the words of the command line.
+    """
+
+    report: Report
+    people: Sequence[Person]
+    poses: Sequence[str]
+    parts: Sequence[str]
+    share: float
+    tiles: tuple[int, int] | None
+    size: Size
+    like: str
+    frame: FrameName
+    own: dict[str, Any]
+    words: Sequence[str]
+
+    @property
+    def options(self) -> DrawOptions:
+        """How pictures are drawn."""
+        assert isinstance(self.report.options, DrawOptions)
+        return self.report.options
+
+    def code(self, weight: float) -> AppearanceCode:
+        """The code with so much of the second."""
+        parts, (first, second) = named_parts(self.parts) or None, self.people
+        size, mode = asked_size(self.options), frame_mode(self.frame)
+        return mix_people(self.report.model.pipeline, first, second, weight, parts, size, mode)
+
+    def targets(self) -> list[Target]:
+        """The poses asked for, or the first person's own; in a grid those between two."""
+        first = self.people[0]
+        reference = reference_map(self.like, first, self.size, frame_mode(self.frame))
+        if self.tiles is not None and self.tiles[1] > 1:
+            shares = np.linspace(0, 1, self.tiles[1]).tolist()
+            return [between(self.poses[0], self.poses[1], t, self.size, reference) for t in shares]
+        if self.poses:
+            return read_targets(self.poses, self.size, reference, self.like)
+        if not first.maps:
+            raise ValueError(f"{first.files[0]} has no DensePose map, so its own pose is not known; give --pose")
+        return [Target(str(first.files[0]), first.maps[0])]
+
+    def draw(self, weights: Sequence[float], targets: Sequence[Target], front: FrontEnd) -> Iterator[Image.Image]:
+        """Every seed of every pose with every weight, in this order from the inside out; measured."""
+        options, pipeline = self.options, self.report.model.pipeline
+        seeds = range(options.seed, options.seed + options.num_images)
+        with measured(self.report), front.progress(len(weights) * len(targets) * len(seeds)) as progress:
+            codes = [self.code(weight) for weight in weights]
+            tasks = [Task(code, target.pose, seed) for code in codes for target in targets for seed in seeds]
+            for picture in draw_all(pipeline, tasks, options, self.size, frame_mode(self.frame), progress):
+                self.report.drawn += 1
+                yield picture
+
+    def write_code(self, path: Path) -> None:
+        """Write the mixed code."""
+        with measured(self.report):
+            code = self.code(self.share)
+        line = [*self.words, "--weight", str(self.share), "-o", path.name]
+        self.report.write_code(code, path, self.report.settings({**self.own, "weight": self.share}, line))
+
+    def write_pictures(self, paths: Sequence[Path], front: FrontEnd) -> None:
+        """Draw and write one picture per pose and seed."""
+        targets, count = self.targets(), self.options.num_images
+        for i, (picture, path) in enumerate(zip(self.draw([self.share], targets, front), paths, strict=True)):
+            pose = i // count
+            words = again(pose=[Path(text) for text in self.poses[pose : pose + 1]])
+            line = [*self.words, "--weight", str(self.share), *words, "-o", path.name]
+            about = {**self.own, "weight": self.share, "size": list(self.size), **targets[pose].settings()}
+            self.report.write(picture, path, self.report.settings(about, line, self.options.seed + i % count))
+
+    def write_grid(self, path: Path, front: FrontEnd) -> None:
+        """Draw and write the sheet from one person, and one pose, to the other."""
+        assert self.tiles is not None
+        rows, columns = self.tiles
+        weights = np.linspace(0, 1, rows).tolist() if rows > 1 else [self.share]
+        targets = self.targets()
+        drawn = list(self.draw(weights, targets, front))
+        pictures = [drawn[i : i + len(targets)] for i in range(0, len(drawn), len(targets))]
+        line = [
+            *self.words,
+            *again(grid=f"{rows}x{columns}", pose=[Path(pose) for pose in self.poses]),
+            "-o",
+            path.name,
+        ]
+        line += ["--weight", str(self.share)] if rows == 1 else []
+        about = {**self.own, "weights": weights, "size": list(self.size), "poses": [target.text for target in targets]}
+        sheet = _grid_sheet(self.people, targets, pictures, self.size)
+        self.report.write(sheet, path, self.report.settings(about, line, self.options.seed))
+
+
+def _plan(
+    report: Report,
+    people: Sequence[Person],
+    poses: Sequence[str],
+    parts: Sequence[str],
+    weight: float | None,
+    tiles: tuple[int, int] | None,
+    maps: Sequence[Path],
+    like: str,
+    frame: FrameName,
+) -> _Mixture:
+    """What ``pocold mix`` draws of people whose maps are known; see there for the arguments."""
+    pipeline, asked = report.model.pipeline, asked_size(report.options)
+    size = drawing_size(pipeline, poses, people[0], asked)
+    people = [
+        cut_out(person, working_size(pipeline, asked, person.photos[0].size), frame) if person.photos else person
+        for person in people
+    ]
+    share = weight if weight is not None else 1.0 if parts else 0.5
+    own = {"source": [about for person in people for about in person.about()], "parts": list(parts), "frame": frame}
+    words = again(
+        parts=parts,
+        like=None if like == SOURCE else Path(like),
+        frame=None if frame == "pad" else frame,
+        source_pose=maps,
+    )
+    return _Mixture(report, people, poses, parts, share, tiles, size, like, frame, own, words)
 
 
 def _paths(
@@ -190,28 +260,6 @@ def _paths(
     return picture_paths(output, labels, options.num_images)
 
 
-def _draw_pictures(
-    mixture: _Mixture,
-    share: float,
-    targets: Sequence[Target],
-    poses: Sequence[str],
-    size: Size,
-    paths: Sequence[Path],
-) -> None:
-    """Draw and write one picture per pose and seed."""
-    count = mixture.options.num_images
-    for i, (picture, path) in enumerate(zip(mixture.draw([share], targets, size), paths, strict=True)):
-        pose = i // count
-        line = [*mixture.words, "--weight", str(share), *_pose_words(poses[pose : pose + 1]), "-o", path.name]
-        about = {**mixture.own, "weight": share, "size": list(size), **targets[pose].settings()}
-        settings = mixture.report.settings(about, line, mixture.options.seed + i % count)
-        mixture.report.write(picture, path, settings)
-
-
-def _pose_words(poses: Sequence[str]) -> list[str]:
-    return ["--pose", *(Path(pose).name for pose in poses)] if poses else []
-
-
 def _parse_grid(text: str, poses: Sequence[str], weight: float | None, options: DrawOptions) -> tuple[int, int]:
     """``ROWSxCOLUMNS`` as numbers, once they fit the other options."""
     found = re.fullmatch(r"([1-9]\d?)x([1-9]\d?)", text.strip().lower())
@@ -227,33 +275,6 @@ def _parse_grid(text: str, poses: Sequence[str], weight: float | None, options: 
     if options.num_images > 1:
         raise ValueError("--grid draws one picture of each kind; leave out --num-images")
     return rows, columns
-
-
-def _prepare(
-    pipeline: PoseTransferPipeline, people: list[Person], poses: Sequence[str], options: DrawOptions, frame: FrameName
-) -> tuple[Size, list[Person]]:
-    """(height, width) of the pictures, and the people cut out if that was asked for."""
-    asked = asked_size(options)
-    size = drawing_size(pipeline, poses, people[0], asked)
-    cut = [
-        cut_out(person, working_size(pipeline, asked, person.photos[0].size), frame) if person.photos else person
-        for person in people
-    ]
-    return size, cut
-
-
-def _targets(
-    first: Person, poses: Sequence[str], size: Size, like: str, frame: FrameName, tiles: tuple[int, int] | None
-) -> list[Target]:
-    """The poses asked for, or the first person's own; in a grid those between two."""
-    reference = reference_map(like, first, size, frame_mode(frame))
-    if tiles is not None and tiles[1] > 1:
-        return [between(poses[0], poses[1], t, size, reference) for t in np.linspace(0, 1, tiles[1]).tolist()]
-    if poses:
-        return read_targets(poses, size, reference, like)
-    if not first.maps:
-        raise ValueError(f"{first.files[0]} has no DensePose map, so its own pose is not known; give --pose")
-    return [Target(str(first.files[0]), first.maps[0])]
 
 
 def _grid_sheet(

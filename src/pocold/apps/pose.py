@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from pocold.usage import OUTPUT
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -21,7 +23,7 @@ _Layout = Literal["auto", "iuv", "ivu", "vui", "uvi", "labels", "parula", "virid
 
 def pose(
     name: Annotated[str | None, tyro.conf.Positional] = None,
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    output: Annotated[Path | None, OUTPUT] = None,
     like: Path | None = None,
     size: str | None = None,
     sheet: Path | None = None,
@@ -34,6 +36,7 @@ def pose(
     estimator: Path | None = None,
     pose_model: Path | None = None,
     install: bool = False,
+    device: str = "auto",
     overwrite: bool = False,
 ) -> None:
     """Write a DensePose map: of a named pose, NAME[:VIEW[:CROP]], such as walk:side, hips:back or wave:30:upper; of a
@@ -64,14 +67,18 @@ def pose(
             POCOLD_POSE_MODEL, if not given.
         install: Instead, get BlazePose, by which people in photographs are found far better: asks npm once for a
             package of 41 MB (Apache-2.0), and keeps two of its files in the cache folder. Needs the extra pose.
+        device: Where the network looks, such as cpu or cuda; auto takes a GPU where there is one. BlazePose is quick
+            enough on the CPU.
         overwrite: Replace an existing file even if it is an input, or is nothing that this command writes.
     """
     if install:
         _install()
         return
     if sheet is not None:
+        from pocold.apps.drawing.results import check_replaceable, is_generated
         from pocold.people.sheets import write_pose_sheet
 
+        check_replaceable([sheet], [], overwrite, is_generated)
         write_pose_sheet(sheet)
         return
     if name is None:
@@ -108,15 +115,15 @@ def pose(
             drawn = read_keypoint_pose(name, person=person, picture=picture, size=asked)
         elif estimator is not None:
             _refuse(map_options, f"is for files that hold a map; with --estimator {name} is a photograph")
-            drawn, photograph = _estimate(Path(name), estimator)
+            drawn, photograph = _estimate(Path(name), estimator, device)
         elif pose_model is not None:
             _refuse(map_options | {"--person": None}, f"is for files that hold a map; with --pose-model {name} is none")
-            drawn, photograph = _found(Path(name), person, pose_model)
+            drawn, photograph = _found(Path(name), person, device, pose_model)
         elif any((map_options | {"--person": None}).values()):
             asked = None if size is None else parse_size(size)
             drawn = read_pose(name, read_as, person=person, picture=picture, photo=photograph, size=asked)
         else:
-            drawn, photograph = _map_or_photograph(Path(name), person)
+            drawn, photograph = _map_or_photograph(Path(name), person, device)
     else:
         _refuse(
             file_options | {"--estimator": estimator, "--pose-model": pose_model},
@@ -177,7 +184,7 @@ def _is_picture(path: Path) -> bool:
     return True
 
 
-def _map_or_photograph(path: Path, person: int | None) -> "tuple[DensePose, Image.Image | None]":
+def _map_or_photograph(path: Path, person: int | None, device: str) -> "tuple[DensePose, Image.Image | None]":
     """The map that a file holds, or else shows; and the picture, if it is a photograph."""
     from pocold.densepose.formats.reading import read_pose
     from pocold.densepose.formats.stick_figures import is_stick_figure
@@ -191,31 +198,33 @@ def _map_or_photograph(path: Path, person: int | None) -> "tuple[DensePose, Imag
     except ValueError as error:
         if not _is_picture(path) or is_stick_figure(load_image(path)):
             raise
-        found = _found(path, person, no_map=str(error))
+        found = _found(path, person, device, no_map=str(error))
         print(f"pocold: warning: taken for a photograph, its map estimated; if it is a map: {error}", file=sys.stderr)
         return found
 
 
-def _estimate(path: Path, estimator: Path) -> "tuple[DensePose, Image.Image]":
+def _estimate(path: Path, estimator: Path, device: str) -> "tuple[DensePose, Image.Image]":
     """The map that a network finds in a photograph, and the photograph."""
+    from pocold.devices import choose_device
     from pocold.imaging.images import load_image
     from pocold.models.densepose_estimator import estimate_densepose, open_estimator
 
     photo = load_image(path)
-    return estimate_densepose(photo, open_estimator(estimator), str(path)), photo
+    return estimate_densepose(photo, open_estimator(estimator).to(choose_device(device)), str(path)), photo
 
 
 def _found(
-    path: Path, person: int | None, pose_model: Path | None = None, no_map: str | None = None
+    path: Path, person: int | None, device: str, pose_model: Path | None = None, no_map: str | None = None
 ) -> "tuple[DensePose, Image.Image]":
     """The map of a person in a photograph, and the photograph; ``no_map`` says why it could not be read as a map."""
+    from pocold.devices import choose_device
     from pocold.imaging.images import load_image
     from pocold.models.densepose_estimator import open_estimator
     from pocold.photographs import Photo
 
-    photo = Photo(path, load_image(path))
+    photo, estimator = Photo(path, load_image(path)), open_estimator().to(choose_device(device))
     try:
-        return photo.found(open_estimator(), person, pose_model).need_pose("its map"), photo.picture
+        return photo.found(estimator, person, pose_model).need_pose("its map"), photo.picture
     except ValueError as error:
         raise ValueError(str(error) if no_map is None else f"{no_map}; and as a photograph: {error}") from None
 

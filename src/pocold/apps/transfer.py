@@ -12,7 +12,7 @@ from pocold.apps.drawing.draw import Task, draw_all, measured
 from pocold.apps.drawing.front import TERMINAL, FrontEnd
 from pocold.apps.drawing.models import open_for
 from pocold.apps.drawing.options import DrawOptions, FrameName, ModelOptions
-from pocold.apps.drawing.results import Report, check_replaceable, picture_paths
+from pocold.apps.drawing.results import Report, again, check_replaceable, picture_paths
 from pocold.apps.drawing.sources import (
     CODE_ENDING,
     Person,
@@ -159,13 +159,13 @@ class TransferPlan:
         """The metadata of picture ``i``, written as ``name``."""
         pose, number = divmod(i, len(self.seeds))
         target = self.targets[pose]
-        line = [*self.words, "--pose", Path(target.text).name, "-o", name]
+        line = [*self.words, *again(pose=Path(target.text)), "-o", name]
         return self.report.settings({**self._own(), **target.settings()}, line, self.seeds[number])
 
     def sheet_settings(self, name: str) -> dict[str, Any]:
         """The metadata of a sheet of all of them."""
-        poses = [Path(pose).name for pose in self.poses]
-        line = [*self.words, "--pose", *poses, "--num-images", str(len(self.seeds)), "--sheet", name]
+        poses = [Path(pose) for pose in self.poses]
+        line = [*self.words, *again(pose=poses, num_images=len(self.seeds), sheet=name)]
         own = {**self._own(), "poses": [target.settings() for target in self.targets]}
         return self.report.settings(own, line, self.options.seed)
 
@@ -194,10 +194,12 @@ def plan_transfer(
     if not paste_back:
         person = cut_out(person, size, frame)
     targets, frames = _place(person, poses, size, like, frame, paste_back)
-    words = ["--source-pose", *(path.name for path in maps)] if maps else []
-    words += ["--like", Path(like).name] if like != SOURCE else []
-    words += ["--frame", frame] if frame != "pad" else []
-    words += ["--paste-back"] if paste_back else []
+    words = again(
+        source_pose=maps,
+        like=None if like == SOURCE else Path(like),
+        frame=None if frame == "pad" else frame,
+        paste_back=paste_back,
+    )
     return TransferPlan(report, person, poses, targets, frames, size, frame, words)
 
 
@@ -292,9 +294,7 @@ def run_encode(
         person = with_maps(person, model.pipeline)
         person = cut_out(person, size, frame)
         code = encode_person(model.pipeline, person, size, frame_mode(frame), named_parts(parts) or None)
-    words = ["--parts", *parts] if parts else []
-    words += ["--frame", frame] if frame != "pad" else []
-    words += ["--source-pose", *(path.name for path in maps)] if maps else []
+    words = again(parts=parts, frame=None if frame == "pad" else frame, source_pose=maps)
     own = {"source": person.about(), "frame": frame, "parts": list(parts)}
     settings = report.settings(own, [*words, "-o", output.name])
     report.write_code(code, output, settings)

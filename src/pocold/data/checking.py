@@ -1,5 +1,6 @@
 """Look through a data set before training: counts, broken files, sizes, people in both splits, a sheet of pictures."""
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -87,6 +88,18 @@ class DataReport:
         lines += _finding("people in train and test", self.leaked, indent="")
         lines.append("no problems" if not self.problems else f"{self.problems} problems")
         return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """The report for programs: all findings, not the first ones alone; sizes as ``HEIGHTxWIDTH``."""
+        splits = {
+            name: {
+                **vars(split),
+                "people": sorted(split.people),
+                "sizes": {f"{height}x{width}": count for (height, width), count in split.sizes.most_common()},
+            }
+            for name, split in self.splits.items()
+        }
+        return json.dumps({"splits": splits, "leaked": self.leaked, "problems": self.problems}, indent=2)
 
 
 def _finding(what: str, items: list[str], indent: str = "  ") -> list[str]:

@@ -1,16 +1,19 @@
 """The bodies of ``pocold synth`` and ``pocold data``. Heavy imports stay inside, so that ``--help`` needs no torch."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
+from pocold.usage import OUTPUT_ONCE_OUT
+
 
 def synth(
-    out: Path,
+    output: Annotated[Path, OUTPUT_ONCE_OUT],
     identities: int = 200,
     per_identity: int = 6,
     size: str = "256x176",
@@ -25,7 +28,7 @@ def synth(
     A stopped run continues when the same command is given again.
 
     Args:
-        out: Folder to write to.
+        output: Folder to write to.
         identities: Number of people.
         per_identity: Pictures of each person.
         size: HEIGHTxWIDTH of the pictures.
@@ -71,9 +74,9 @@ def synth(
             rate = f"{(done - first[0]) / elapsed:.1f}/s" if elapsed > 1 and done > first[0] else ""
             bar.update(task, completed=done, total=total, rate=rate)
 
-        drawn = write_people(config, out, workers=workers or os.cpu_count() or 1, shards=shards, progress=show)
+        drawn = write_people(config, output, workers=workers or os.cpu_count() or 1, shards=shards, progress=show)
     total = config.identities * config.per_identity
-    console.print(f"{out}: {total} pictures of {config.identities} people ({drawn} drawn now)")
+    console.print(f"{output}: {total} pictures of {config.identities} people ({drawn} drawn now)")
 
 
 LayoutName = Literal["auto", "folder", "deepfashion", "market1501", "shards"]
@@ -87,6 +90,7 @@ def check(
     pictures: str | None = None,
     lmdb_key: str | None = None,
     sheet: Path | None = None,
+    json: bool = False,
 ) -> None:
     """Look through a data set: counts, missing and broken files, sizes, people in both splits. Exit code 1 tells of
     problems.
@@ -99,6 +103,7 @@ def check(
         pictures: DeepFashion only: folder of the pictures or of an lmdb, such as 256-256.
         lmdb_key: DeepFashion only: key of a picture in the lmdb, "img/{path}.png" if not given.
         sheet: Draw pairs with their maps into this PNG file.
+        json: Print the report as JSON.
     """
     from pocold.data.checking import check_data, write_sheet
     from pocold.data.opening import open_splits
@@ -107,17 +112,17 @@ def check(
     splits = open_splits(folder, layout, "skip", [Maps(m, channels) for m in maps], pictures, lmdb_key)
     with counting("looking at pictures") as count:
         report = check_data(splits, progress=count)
-    print(report.text())
+    print(report.to_json() if json else report.text())
     if sheet is not None:
         write_sheet(report, sheet)
-        print(f"{sheet}: pairs with their maps")
+        print(f"{sheet}: pairs with their maps", file=sys.stderr if json else sys.stdout)
     if report.problems:
         raise SystemExit(1)
 
 
 def shards(
     folder: tyro.conf.Positional[Path],
-    out: Path,
+    output: Annotated[Path, OUTPUT_ONCE_OUT],
     layout: LayoutName = "auto",
     maps: tuple[str, ...] = (),
     channels: Literal["auto", "iuv", "vui"] = "auto",
@@ -130,7 +135,7 @@ def shards(
 
     Args:
         folder: The data set: a folder of people, DeepFashion, Market-1501, or shards.
-        out: Folder to write; it must not exist yet, or be empty.
+        output: Folder to write; it must not exist yet, or be empty.
         layout: What the data set is; auto looks.
         maps: Where DensePose maps lie, such as "iuv/{path}.png"; known are {folder}, {stem}, {path}, {name}, {split}.
         channels: Where these maps have the label: iuv in the red channel, vui in the blue one.
@@ -145,7 +150,7 @@ def shards(
 
     splits = open_splits(folder, layout, on_error, [Maps(m, channels) for m in maps], pictures, lmdb_key)
     with counting("packing pictures") as count:
-        packed = write_shards(splits, out, pictures_per_shard, count)
+        packed = write_shards(splits, output, pictures_per_shard, count)
     for split, data in splits.items():
         skipped = data.skipped
         print(f"{split}: {packed[split]} pairs packed, {len(skipped)} pictures skipped")

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 from pocold.diffusion.settings import DrawSettings
+from pocold.usage import OUTPUT_ONCE_OUT, Precision
 
 if TYPE_CHECKING:
     from pocold.evaluation.baselines import Painter
@@ -24,7 +26,7 @@ NO_MODEL = Path("none")
 def evaluate(
     model: Positional[Path],
     data: Positional[Path],
-    out: Path,
+    output: Annotated[Path, OUTPUT_ONCE_OUT],
     how: OmitArgPrefixes[DrawSettings],
     protocol: ProtocolName = "ours",
     baseline: Literal["copy", "warp", "completed", "autoencoder"] | None = None,
@@ -47,7 +49,9 @@ def evaluate(
     poses: Literal["true", "estimated"] = "true",
     estimator: Path | None = None,
     drawn: Path | None = None,
+    precision: Precision = "auto",
     device: str = "auto",
+    json: bool = False,
 ) -> None:
     """Draw the pictures of a test split and measure them: a JSON report, a Markdown table, a sheet of pictures.
 
@@ -58,7 +62,7 @@ def evaluate(
         model: Pipeline folder; with --baseline copy, warp or completed it gives the size alone and may be the
             word none.
         data: The data set: a folder of people, DeepFashion, Market-1501, or shards.
-        out: Folder for report.json, report.md, sheet.png and the pictures.
+        output: Folder for report.json, report.md, sheet.png and the pictures.
         protocol: Sizes, resizing and variants of the metrics.
         baseline: Instead of the model: copy the photograph, warp it by U and V, complete the warp on the body, or pass
             the truth through the model's autoencoder.
@@ -82,8 +86,10 @@ def evaluate(
         poses: Draw from the maps of the data set, or from maps found in its photographs, source and target.
         estimator: Folder of the network that finds them; it also adds the metric pose_consistency. If not given,
             estimated poses are found by the bundled one.
-        drawn: Where the drawn pictures are kept, OUT/pictures if not given; two protocols may share them.
+        drawn: Where the drawn pictures are kept, OUTPUT/pictures if not given; two protocols may share them.
+        precision: Of the networks that draw. auto is fp32 on a CPU and what the folder has on a GPU.
         device: Such as cpu or cuda; auto takes a GPU where there is one.
+        json: Print the report as JSON.
     """
     from pocold.data.opening import open_data
     from pocold.densepose.beside import Maps
@@ -97,7 +103,7 @@ def evaluate(
     patterns = [Maps(pattern, channels) for pattern in maps]
     opened = open_data(data, split, layout, None, on_error, patterns, pictures, lmdb_key)
     asked = None if size is None else parse_size(size)
-    painter = _painter(model, baseline, how, asked, str(Processes().device(device)))
+    painter = _painter(model, baseline, how, asked, precision, str(Processes().device(device)))
     finder = None
     if estimator is not None or poses == "estimated":
         from pocold.evaluation.estimated import EstimatedPoses, LabelFinder
@@ -115,7 +121,7 @@ def evaluate(
         report = run(
             painter,
             opened,
-            out,
+            output,
             config,
             real=lambda: real or open_data(data, "train", layout, None, on_error, patterns, pictures, lmdb_key),
             split=split,
@@ -125,14 +131,17 @@ def evaluate(
             progress=progress,
         )
     if os.environ.get("RANK", "0") == "0":
-        print(markdown(report))
-        print(f"{out}: report.json, report.md, sheet.png")
+        print(dumps(report, indent=2) if json else markdown(report))
+        print(f"{output}: report.json, report.md, sheet.png", file=sys.stderr if json else sys.stdout)
 
 
-def _painter(model: Path, baseline: str | None, how: DrawSettings, asked: "Size | None", device: str) -> "Painter":
+def _painter(
+    model: Path, baseline: str | None, how: DrawSettings, asked: "Size | None", precision: Precision, device: str
+) -> "Painter":
     """Who draws; ValueError if the model cannot be loaded."""
     import torch
 
+    from pocold.devices import PRECISIONS
     from pocold.evaluation.baselines import CompleteSource, CopySource, ModelPainter, RoundTrip, WarpSource
     from pocold.pipeline import PoseTransferPipeline
 
@@ -143,9 +152,10 @@ def _painter(model: Path, baseline: str | None, how: DrawSettings, asked: "Size 
     }
     if model == NO_MODEL and baseline not in needs_no_model:
         raise ValueError(f"expected a pipeline folder; 'none' is for --baseline {', '.join(needs_no_model)}")
-    # on a CPU half precision is slower, and less exact
-    precision = torch.float32 if device == "cpu" else None
-    pipeline = None if model == NO_MODEL else PoseTransferPipeline.from_pretrained(model, dtype=precision).to(device)
+    dtype = PRECISIONS.get(precision)
+    if precision == "auto" and device == "cpu":  # half precision is slower there, and less exact
+        dtype = torch.float32
+    pipeline = None if model == NO_MODEL else PoseTransferPipeline.from_pretrained(model, dtype=dtype).to(device)
     size = asked if pipeline is None else pipeline.native_size
     if baseline is not None and baseline in needs_no_model:
         return needs_no_model[baseline](size)
@@ -153,12 +163,17 @@ def _painter(model: Path, baseline: str | None, how: DrawSettings, asked: "Size 
     return RoundTrip(pipeline.vae, size) if baseline == "autoencoder" else ModelPainter(pipeline, how)
 
 
-def compare(reports: Positional[tuple[Path, ...]], out: Path | None = None) -> None:
+def compare(
+    reports: Positional[tuple[Path, ...]],
+    output: Annotated[Path | None, OUTPUT_ONCE_OUT] = None,
+    json: bool = False,
+) -> None:
     """Print several reports as one table, with a warning where they must not be compared.
 
     Args:
         reports: Folders of pocold evaluate, or their report.json.
-        out: Also write the table to this Markdown file.
+        output: Also write the table to this Markdown file.
+        json: Print the reports, by name, and the warnings as JSON instead.
     """
     from pocold.evaluation.report import compare as table_of
     from pocold.evaluation.report import read_report
@@ -169,11 +184,11 @@ def compare(reports: Positional[tuple[Path, ...]], out: Path | None = None) -> N
         again = sum(other == path for other in reports[: len(named)])  # one report twice is two columns, not one
         named[f"{path} ({again + 1})" if again else str(path)] = read_report(path)
     table, warnings = table_of(named)
-    print(table, end="")
+    print(dumps({"reports": named, "warnings": warnings}, indent=2) + "\n" if json else table, end="")
     for warning in warnings:
         print(f"pocold: warning: {warning}", file=sys.stderr)
-    if out is not None:
-        with atomic_write(out) as temporary:
+    if output is not None:
+        with atomic_write(output) as temporary:
             temporary.write_text(table, encoding="utf-8")
 
 

@@ -4,7 +4,7 @@ Legend: B pairs per process and backward pass (2B pictures), H W picture size.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pocold.devices import PRECISIONS
-from pocold.imaging import images, metadata
-from pocold.imaging.files import atomic_folder, read_json
+from pocold.imaging import images
+from pocold.imaging.files import read_json
 from pocold.imaging.sheets import sheet_of_rows
 from pocold.models import autoencoder
 from pocold.models.autoencoder import Autoencoder, load_autoencoder
@@ -26,11 +25,12 @@ from pocold.models.patch_autoencoder import PatchAutoencoder
 from pocold.models.perceptual import load_st_lpips
 from pocold.training.checkpoints import Progress
 from pocold.training.config import AutoencoderModelConfig, DataConfig, OptimizerConfig, RunConfig, ValidationConfig
-from pocold.training.loader import Data, first_samples, open_training_data, open_validation_data, training_batches
-from pocold.training.loop import Watch, run_steps
-from pocold.training.model_card import autoencoder_card, write_card
+from pocold.training.loader import Data, first_samples, open_training_data, open_validation_data
+from pocold.training.loop import Watch
+from pocold.training.model_card import autoencoder_card
 from pocold.training.objectives import ReconstructionWeights, discriminator_loss, reconstruction_loss
-from pocold.training.start import made_of_data, start_run
+from pocold.training.results import averaged, write_network, write_preview
+from pocold.training.start import check_settings, first_batch, first_losses, made_of_data, start_run
 from pocold.training.validation import Row, find_distance, gathered, picture_metrics, rows_of
 
 LOSSES = ("loss", "pixel", "gradient", "kl", "perceptual", "adversarial", "discriminator")
@@ -136,12 +136,9 @@ def train_autoencoder(config: AutoencoderTrainConfig) -> Path:
     Raises:
         ValueError: as :func:`pocold.training.transfer.train`.
     """
-    if config.run.fsdp and config.loss.adversarial:
-        raise ValueError("run.fsdp and loss.adversarial do not go together: the adaptive weight needs whole weights")
-    if config.data.latents is not None:
-        raise ValueError("data.latents: an autoencoder learns from pictures; leave it out")
+    check_settings(config, "autoencoder")
     start = start_run(config)
-    accelerator, folder, progress = start.accelerator, start.folder, start.progress
+    accelerator, folder, progress = start.accelerator, start.folder / "vae", start.progress
 
     data = open_training_data(config.data, config.run.seed)
     start.hold(made_of_data(data))
@@ -164,23 +161,15 @@ def train_autoencoder(config: AutoencoderTrainConfig) -> Path:
     try:
         watch = None
         if config.validation.every:
-            watcher = _Reconstructions(config, accelerator, vae, folder)
+            watcher = _Reconstructions(config, accelerator, vae, start.folder)
             watch = Watch(config.validation.every, config.validation.best_metric, watcher)
         _check_before_start(model, pictures_of, data, config, accelerator.device, report)
-        learner = start.learner(model, config, report)
-        if config.run.compile:
-            vae.compile()
-        batches = start.batches(data, config)
-        run_steps(config.run, learner, batches, pictures_of, LOSSES, progress, start.checkpoints, watch, report, 2)
-        weights = learner.averaged_weights()
-        if accelerator.is_main_process:
-            _write(vae, weights, config, progress, data, folder / "vae")
-            report.skipped(getattr(data, "skipped", {}))
-            report.say(f"{folder / 'vae'}: the autoencoder after {progress.step} of {config.run.max_steps} steps")
-        accelerator.wait_for_everyone()
+        weights = start.learn(model, [vae], data, config, pictures_of, LOSSES, watch, report, images_per_pair=2)
+        write = partial(_write, vae, weights, config, progress, data, folder)
+        start.finish(write, f"{folder}: the autoencoder", data, config, report)
     finally:
         report.close()
-    return folder / "vae"
+    return folder
 
 
 def _check_before_start(
@@ -192,15 +181,10 @@ def _check_before_start(
     report: Any,
 ) -> None:
     """One forward and backward pass on real data, and a word on what will be trained."""
-    batches = training_batches(data, replace(config.data, workers=0), 1, config.run.seed, 0, 1, 0)
     model.to(device)
-    pictures = pictures_of(next(batches), None)
+    pictures = pictures_of(first_batch(data, config), None)
     _check_size(model.vae, pictures)
-    losses = model(pictures, torch.Generator().manual_seed(0))
-    losses[0].backward()
-    model.zero_grad(set_to_none=True)
-    if not torch.isfinite(losses).all():
-        raise ValueError(f"the first losses are {losses.tolist()}: look at the data (pocold data check) or model.init")
+    losses = first_losses(model, pictures)
     count = sum(p.numel() for p in model.vae.parameters()) / 1e6
     report.say(
         f"pictures {tuple(pictures.shape[-2:])}, {type(model.vae).__name__} of {count:.2f} M parameters, device "
@@ -217,13 +201,6 @@ def _check_size(vae: Autoencoder, pictures: Tensor) -> None:
         )
 
 
-def _averaged(vae: Autoencoder, weights: Mapping[str, Tensor]) -> Autoencoder:
-    """A copy of ``vae`` with the averaged weights of an :class:`AutoencoderModel`."""
-    copied = type(vae).from_config(vae.config)
-    copied.load_state_dict({k.removeprefix("vae."): v for k, v in weights.items() if k.startswith("vae.")})
-    return copied.eval()
-
-
 class _Reconstructions:
     """Metrics and sheet of fixed pictures, shared by the processes."""
 
@@ -236,7 +213,7 @@ class _Reconstructions:
 
     @torch.no_grad()
     def __call__(self, weights: Mapping[str, Tensor], step: int) -> tuple[dict[str, float], Image.Image | None]:
-        vae = _averaged(self.vae, weights).to(self.accelerator.device)
+        vae = averaged(self.vae, weights, "vae").to(self.accelerator.device)
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         own: list[Row] = []
         mine = list(range(rank, len(self.pictures), processes))
@@ -252,8 +229,7 @@ class _Reconstructions:
             return means, None
         truths = images.to_pil(self.pictures[[row[0] for row in shown]])
         sheet = sheet_of_rows([truths, [row[2] for row in shown]])
-        self.folder.mkdir(parents=True, exist_ok=True)
-        metadata.write_png(sheet, self.folder / f"step-{step:08d}.png", {"step": step})
+        write_preview(sheet, self.folder, step)
         return means, sheet
 
 
@@ -267,10 +243,8 @@ def _write(
     folder: Path,
 ) -> None:
     """Write the autoencoder's folder; its latents are scaled to a mean square of 1 on the data."""
-    result = _averaged(vae, weights)
+    result = averaged(vae, weights, "vae")
     autoencoder.fit_scaling_factor(result, [sample["target"][None] for sample in first_samples(data, 64)])
-    with atomic_folder(folder) as new:
-        # ModelMixin.to warns of layers to be kept in float32 where there are none
-        nn.Module.to(result, PRECISIONS[config.run.export_precision])
-        result.save_pretrained(new)
-        write_card(new, autoencoder_card(config, {"vae": result}, progress, data))
+    write_network(
+        result, folder, config.run.export_precision, autoencoder_card(config, {"vae": result}, progress, data)
+    )

@@ -4,10 +4,13 @@ Heavy imports stay inside.
 """
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+
+from pocold.usage import OUTPUT_ONCE_OUT
 
 Config = Annotated[Path, tyro.conf.Positional]
 
@@ -63,38 +66,23 @@ def run_configured(command: str, arguments: Sequence[str]) -> None:
     Raises:
         ValueError: if no config is named, or for whatever the training finds wrong.
     """
-    from pocold.training.config import TrainConfig
     from pocold.training.config_files import parse_flags, read_config
 
     if not arguments or arguments[0].startswith("-"):
         raise ValueError(f"expected a config file, then flags: pocold {command} CONFIG.toml [--run.max-steps 1000 ...]")
     path, flags = Path(arguments[0]), arguments[1:]
-    prog = f"pocold {command} {path}"
-    if command == "train":
-        from pocold.training.transfer import train as run
-
-        folder = run(parse_flags(TrainConfig, read_config(TrainConfig, path), flags, prog))
-    elif command == "train-estimator":
-        from pocold.training.estimator import EstimatorTrainConfig
-        from pocold.training.estimator import train_estimator as run_estimator
-
-        wanted = parse_flags(EstimatorTrainConfig, read_config(EstimatorTrainConfig, path), flags, prog)
-        folder = run_estimator(wanted)
-    elif command == "train-refiner":
-        from pocold.training.refiner import RefinerTrainConfig
-        from pocold.training.refiner import train_refiner as run_refiner
-
-        asked = parse_flags(RefinerTrainConfig, read_config(RefinerTrainConfig, path), flags, prog)
-        folder = run_refiner(asked)
-    else:
-        from pocold.training.autoencoder import AutoencoderTrainConfig
-        from pocold.training.autoencoder import train_autoencoder as run_autoencoder
-
-        chosen = parse_flags(AutoencoderTrainConfig, read_config(AutoencoderTrainConfig, path), flags, prog)
-        folder = run_autoencoder(chosen)
-    print(folder)
+    module, body, config = _BODIES[command]
+    found = import_module(f"pocold.training.{module}")
+    kind = getattr(found, config)
+    print(getattr(found, body)(parse_flags(kind, read_config(kind, path), flags, f"pocold {command} {path}")))
 
 
+_BODIES = {  # module, function and config of each
+    "train": ("transfer", "train", "TrainConfig"),
+    "train-autoencoder": ("autoencoder", "train_autoencoder", "AutoencoderTrainConfig"),
+    "train-estimator": ("estimator", "train_estimator", "EstimatorTrainConfig"),
+    "train-refiner": ("refiner", "train_refiner", "RefinerTrainConfig"),
+}
 CONFIGURED: dict[str, Callable[..., Any]] = {
     "train": train,
     "train-autoencoder": train_autoencoder,
@@ -106,7 +94,7 @@ CONFIGURED: dict[str, Callable[..., Any]] = {
 def latents(
     folder: tyro.conf.Positional[Path],
     vae: Path,
-    out: Path,
+    output: Annotated[Path, OUTPUT_ONCE_OUT],
     size: str | None = None,
     frame: Literal["pad", "crop", "stretch"] = "pad",
     layout: Literal["auto", "folder", "deepfashion", "market1501", "shards"] = "auto",
@@ -121,13 +109,14 @@ def latents(
     uv: bool = False,
     batch_size: int = 16,
     on_error: Literal["raise", "skip"] = "raise",
+    device: str = "auto",
 ) -> None:
     """Encode every picture of a data set once, for "pocold train --data.latents".
 
     Args:
         folder: The data set: a folder of people, DeepFashion, Market-1501, or shards.
         vae: Folder of the autoencoder. Training refuses latents of another one.
-        out: Folder to write.
+        output: Folder to write.
         size: HEIGHTxWIDTH that pictures are framed to; their own if not given.
         frame: How they are framed.
         layout: What the data set is; auto looks.
@@ -142,6 +131,7 @@ def latents(
         uv: Keep U and V, for models with pose_encoding iuv.
         batch_size: Pictures encoded at once.
         on_error: Stop at a missing or broken file, or leave its pairs out and list it.
+        device: Such as cpu or cuda; auto takes a GPU where there is one.
     """
     import torch
 
@@ -149,6 +139,7 @@ def latents(
     from pocold.data.opening import open_data
     from pocold.data.pairs import PairedTransform
     from pocold.densepose.beside import Maps
+    from pocold.devices import choose_device
     from pocold.models.autoencoder import load_autoencoder
     from pocold.people.body.camera import parse_size
     from pocold.training.latents import cache_latents
@@ -161,10 +152,14 @@ def latents(
         split: open_data(folder, split, layout, transform, on_error, patterns, pictures, lmdb_key) for split in splits
     }
     autoencoder = load_autoencoder(vae, torch.float32)
-    if torch.accelerator.is_available():
+    if device == "auto" and torch.accelerator.is_available():
         autoencoder.to(torch.accelerator.current_accelerator())
+    else:
+        autoencoder.to(choose_device(device))
     with counting("encoding pictures") as count:
-        pairs = cache_latents(data, autoencoder, out, transform, mirrored=mirrored, batch_size=batch_size, count=count)
+        pairs = cache_latents(
+            data, autoencoder, output, transform, mirrored=mirrored, batch_size=batch_size, count=count
+        )
     for split, number in pairs.items():
         skipped = data[split].skipped
         print(f"{split}: {number} pairs, {len(skipped)} pictures skipped")

@@ -142,7 +142,14 @@ def save_config(config: Any, path: Path, comment: str) -> None:
 
 
 def parse_flags(cls: type[Any], default: Any, flags: Sequence[str], prog: str) -> Any:
-    """Flags such as ``--run.max-steps 10`` over ``default``; prints help or a usage error and exits, as any command."""
+    """Flags such as ``--run.max-steps 10`` over ``default``; prints help and exits, if asked.
+
+    Raises:
+        ValueError: for a flag that there is not, or a value that a field cannot have.
+    """
     import tyro
 
-    return tyro.cli(cls, default=default, args=flags, prog=prog)
+    from pocold.usage import option_names, told_in_one_line
+
+    with told_in_one_line(prog, lambda: list(option_names(cls))):
+        return tyro.cli(cls, default=default, args=flags, prog=prog)

@@ -5,7 +5,8 @@ Legend: B pairs per process and backward pass (2B pictures), H W the data's pict
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,8 @@ from pocold.data.corruptions import Example, corrupt, resampled
 from pocold.data.latents import LatentPairs
 from pocold.data.photographs import find_photographs
 from pocold.densepose.maps import DensePose
-from pocold.devices import PRECISIONS
 from pocold.evaluation.estimation import Confusions
-from pocold.imaging import images, metadata
-from pocold.imaging.files import atomic_folder
+from pocold.imaging import images
 from pocold.imaging.sheets import sheet_of_rows
 from pocold.models.densepose_estimator import DensePoseEstimator, EstimatorLoss, load_estimator
 from pocold.training.checkpoints import Progress
@@ -34,11 +33,12 @@ from pocold.training.config import (
     OptimizerConfig,
     RunConfig,
 )
-from pocold.training.loader import Data, first_samples, open_training_data, open_validation_data, training_batches
-from pocold.training.loop import Watch, run_steps
-from pocold.training.model_card import estimator_card, write_card
+from pocold.training.loader import Data, first_samples, open_training_data, open_validation_data
+from pocold.training.loop import Watch
+from pocold.training.model_card import estimator_card
 from pocold.training.reporting import Reporter
-from pocold.training.start import made_of_data, start_run
+from pocold.training.results import averaged, write_network, write_preview
+from pocold.training.start import check_settings, first_batch, first_losses, made_of_data, start_run
 
 LOSSES = ("loss", "entropy", "dice", "uv")
 _AT_ONCE = 16
@@ -125,12 +125,9 @@ def train_estimator(config: EstimatorTrainConfig) -> Path:
     Raises:
         ValueError: as :func:`pocold.training.transfer.train`.
     """
-    if config.data.latents is not None:
-        raise ValueError("data.latents: an estimator learns from pictures; leave it out")
-    if config.run.gradient_checkpointing:
-        raise ValueError("run.gradient_checkpointing: the estimator is too small to need it; leave it out")
+    check_settings(config, "estimator", small=True)
     start = start_run(config)
-    accelerator, folder, progress = start.accelerator, start.folder, start.progress
+    accelerator, folder, progress = start.accelerator, start.folder / "densepose_estimator", start.progress
 
     data = open_training_data(config.data, config.run.seed, uv=True)
     start.hold(made_of_data(data))
@@ -143,23 +140,15 @@ def train_estimator(config: EstimatorTrainConfig) -> Path:
     try:
         watch = None
         if config.validation.every:
-            watcher = _Estimates(config, accelerator, estimator, folder)
+            watcher = _Estimates(config, accelerator, estimator, start.folder)
             watch = Watch(config.validation.every, config.validation.best_metric, watcher)
         _check_before_start(model, prepare, data, config, report)
-        learner = start.learner(model, config, report)
-        if config.run.compile:
-            estimator.compile()
-        batches = start.batches(data, config)
-        run_steps(config.run, learner, batches, prepare, LOSSES, progress, start.checkpoints, watch, report, 2)
-        weights = learner.averaged_weights()
-        if accelerator.is_main_process:
-            _write(estimator, weights, config, progress, data, folder / "densepose_estimator")
-            report.skipped(getattr(data, "skipped", {}))
-            report.say(f"{folder / 'densepose_estimator'}: after {progress.step} of {config.run.max_steps} steps")
-        accelerator.wait_for_everyone()
+        weights = start.learn(model, [estimator], data, config, prepare, LOSSES, watch, report, images_per_pair=2)
+        write = partial(_write, estimator, weights, config, progress, data, folder)
+        start.finish(write, f"{folder}:", data, config, report)
     finally:
         report.close()
-    return folder / "densepose_estimator"
+    return folder
 
 
 @dataclass(frozen=True)
@@ -180,13 +169,9 @@ def _check_before_start(
     model: EstimatorModel, prepare: _Prepare, data: Data, config: EstimatorTrainConfig, report: Reporter
 ) -> None:
     """One forward and backward pass on real data, and a word on what will be trained."""
-    batch = next(training_batches(data, replace(config.data, workers=0), 1, config.run.seed, 0, 1, 0))
+    batch = first_batch(data, config)
     model.to(prepare.device)
-    losses = model(prepare(batch, torch.Generator().manual_seed(0)), None)
-    losses[0].backward()
-    model.zero_grad(set_to_none=True)
-    if not torch.isfinite(losses).all():
-        raise ValueError(f"the first losses are {losses.tolist()}: look at the data (pocold data check) or model.init")
+    losses = first_losses(model, prepare(batch, torch.Generator().manual_seed(0)))
     assert not isinstance(data, LatentPairs)
     if "source_garments" not in batch:
         report.say("the data has no garment maps: backgrounds and clothes stay as they are")
@@ -195,13 +180,6 @@ def _check_before_start(
         f"pictures {tuple(batch['source'].shape[-2:])}, estimator of {count:.2f} M parameters at {prepare.size}, "
         f"device {prepare.device}, first loss {losses[0].item():.4f}"
     )
-
-
-def _averaged(estimator: DensePoseEstimator, weights: Mapping[str, Tensor]) -> DensePoseEstimator:
-    """A copy of ``estimator`` with the averaged weights of an :class:`EstimatorModel`."""
-    copied = type(estimator).from_config(estimator.config)
-    copied.load_state_dict({k.removeprefix("estimator."): v for k, v in weights.items()})
-    return copied.eval()
 
 
 class _Estimates:
@@ -222,7 +200,7 @@ class _Estimates:
 
     @torch.no_grad()
     def __call__(self, weights: Mapping[str, Tensor], step: int) -> tuple[dict[str, float], Image.Image | None]:
-        estimator = _averaged(self.estimator, weights).to(self.accelerator.device)
+        estimator = averaged(self.estimator, weights, "estimator").to(self.accelerator.device)
         clean, loss = self._measure(estimator, self.clean)
         hard, hard_loss = self._measure(estimator, self.hard)
         means = {"loss": (loss + hard_loss) / 2, **clean.summary()}
@@ -232,8 +210,7 @@ class _Estimates:
         if not self.accelerator.is_main_process or not count:
             return means, None
         sheet = self._sheet(estimator, count)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        metadata.write_png(sheet, self.folder / f"step-{step:08d}.png", {"step": step})
+        write_preview(sheet, self.folder, step)
         return means, sheet
 
     def _measure(self, estimator: DensePoseEstimator, rows: list[Example]) -> tuple[Confusions, float]:
@@ -273,10 +250,10 @@ def _write(
     folder: Path,
 ) -> None:
     """Write the estimator's folder."""
-    result = _averaged(estimator, weights)
-    with atomic_folder(folder) as new:
-        nn.Module.to(
-            result, PRECISIONS[config.run.export_precision]
-        )  # ModelMixin.to warns of layers to be kept in float32 where there are none
-        result.save_pretrained(new)
-        write_card(new, estimator_card(config, {"densepose_estimator": result}, progress, data))
+    result = averaged(estimator, weights, "estimator")
+    write_network(
+        result,
+        folder,
+        config.run.export_precision,
+        estimator_card(config, {"densepose_estimator": result}, progress, data),
+    )

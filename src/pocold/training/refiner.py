@@ -6,6 +6,7 @@ Legend: B pairs per process and backward pass, H W picture size.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,7 @@ from pocold.data.contents import files_checksum
 from pocold.data.latents import LatentPairs
 from pocold.data.photographs import find_photographs
 from pocold.data.repairs import RepairPairs, check_repairs, sample_of, write_repairs
-from pocold.devices import PRECISIONS
-from pocold.imaging import images, metadata
-from pocold.imaging.files import atomic_folder
+from pocold.imaging import images
 from pocold.imaging.sheets import sheet_of_rows
 from pocold.models.discriminator import PatchDiscriminator
 from pocold.models.perceptual import load_st_lpips
@@ -38,13 +37,14 @@ from pocold.training.config import (
     RepairConfig,
     RunConfig,
 )
-from pocold.training.loader import open_training_data, open_validation_data, training_batches
-from pocold.training.loop import Watch, run_steps
-from pocold.training.model_card import refiner_card, write_card
+from pocold.training.loader import open_training_data, open_validation_data
+from pocold.training.loop import Watch
+from pocold.training.model_card import refiner_card
 from pocold.training.objectives import adaptive_weight, discriminator_loss, generator_loss, gradient_loss, pixel_loss
 from pocold.training.repairs import Drawer, pairs_folder, repair_batches
 from pocold.training.reporting import Reporter
-from pocold.training.start import Start, made_of_data, start_run
+from pocold.training.results import averaged, write_network, write_preview
+from pocold.training.start import Start, check_settings, first_batch, first_losses, made_of_data, start_run
 from pocold.training.validation import Distance, Row, find_distance, gathered, picture_metrics, rows_of
 
 LOSSES = ("loss", "pixel", "gradient", "perceptual", "adversarial", "discriminator")
@@ -220,14 +220,9 @@ def train_refiner(config: RefinerTrainConfig) -> Path:
     Raises:
         ValueError: as :func:`pocold.training.transfer.train`, or for pairs made with other settings.
     """
-    if config.data.latents is not None:
-        raise ValueError("data.latents: a refiner learns from pictures; leave it out")
-    if config.run.gradient_checkpointing:
-        raise ValueError("run.gradient_checkpointing: the refiner is too small to need it; leave it out")
-    if config.run.fsdp and config.loss.adversarial:
-        raise ValueError("run.fsdp and loss.adversarial do not go together: the adaptive weight needs whole weights")
+    check_settings(config, "refiner", small=True)
     start = start_run(config)
-    accelerator, folder, progress = start.accelerator, start.folder, start.progress
+    accelerator, folder, progress = start.accelerator, start.folder / "refiner", start.progress
 
     refiner = build_refiner(config)
     refiner.train().to(memory_format=torch.channels_last)  # a third faster in bf16
@@ -242,24 +237,17 @@ def train_refiner(config: RefinerTrainConfig) -> Path:
         start.hold(made_of_data(data))
         watch = None
         if config.validation.every:
-            watcher = _Repaired(config, accelerator, refiner, drawer, folder)
+            watcher = _Repaired(config, accelerator, refiner, drawer, start.folder)
             watch = Watch(config.validation.every, config.validation.best_metric, watcher)
             report.say("the completed picture alone: " + watcher.before())
         del drawer
         _check_before_start(model, prepare, data, config, report)
-        learner = start.learner(model, config, report)
-        if config.run.compile:
-            refiner.compile()
-        batches = start.batches(data, config)
-        run_steps(config.run, learner, batches, prepare, LOSSES, progress, start.checkpoints, watch, report)
-        weights = learner.averaged_weights()
-        if accelerator.is_main_process:
-            _write(refiner, weights, config, progress, data, folder / "refiner")
-            report.say(f"{folder / 'refiner'}: after {progress.step} of {config.run.max_steps} steps")
-        accelerator.wait_for_everyone()
+        weights = start.learn(model, [refiner], data, config, prepare, LOSSES, watch, report)
+        write = partial(_write, refiner, weights, config, progress, data, folder)
+        start.finish(write, f"{folder}:", data, config, report)
     finally:
         report.close()
-    return folder / "refiner"
+    return folder
 
 
 def _open_pairs(config: RefinerTrainConfig, start: Start, drawer: Drawer, report: Reporter) -> RepairPairs:
@@ -294,25 +282,13 @@ def _check_before_start(
     model: RefinerModel, prepare: _Prepare, data: RepairPairs, config: RefinerTrainConfig, report: Reporter
 ) -> None:
     """One forward and backward pass on real data, and a word on what will be trained."""
-    batch = next(training_batches(data, replace(config.data, workers=0), 1, config.run.seed, 0, 1, 0))
     model.to(prepare.device)
-    losses = model(prepare(batch, torch.Generator().manual_seed(0)), None)
-    losses[0].backward()
-    model.zero_grad(set_to_none=True)
-    if not torch.isfinite(losses).all():
-        raise ValueError(f"the first losses are {losses.tolist()}: look at the data (pocold data check) or model.init")
+    losses = first_losses(model, prepare(first_batch(data, config), torch.Generator().manual_seed(0)))
     count = sum(p.numel() for p in model.refiner.parameters()) / 1e6
     report.say(
         f"{len(data)} pairs of {data.size}, refiner of {count:.2f} M parameters, device {prepare.device}, first loss "
         f"{losses[0].item():.4f}"
     )
-
-
-def _averaged(refiner: Refiner, weights: Mapping[str, Tensor]) -> Refiner:
-    """A copy of ``refiner`` with the averaged weights of a :class:`RefinerModel`."""
-    copied = type(refiner).from_config(refiner.config)
-    copied.load_state_dict({k.removeprefix("refiner."): v for k, v in weights.items() if k.startswith("refiner.")})
-    return copied.eval()
 
 
 class _Repaired:
@@ -340,7 +316,7 @@ class _Repaired:
 
     @torch.no_grad()
     def __call__(self, weights: Mapping[str, Tensor], step: int) -> tuple[dict[str, float], Image.Image | None]:
-        refiner = _averaged(self.refiner, weights).to(self.accelerator.device)
+        refiner = averaged(self.refiner, weights, "refiner").to(self.accelerator.device)
         own: list[Row] = []
         for part in self._parts():
             batch = self._batch(part)
@@ -350,8 +326,7 @@ class _Repaired:
         if not self.accelerator.is_main_process or not shown:
             return means, None
         sheet = self._sheet(shown)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        metadata.write_png(sheet, self.folder / f"step-{step:08d}.png", {"step": step})
+        write_preview(sheet, self.folder, step)
         return means, sheet
 
     def _parts(self) -> list[list[int]]:
@@ -390,9 +365,7 @@ def _write(
     folder: Path,
 ) -> None:
     """Write the refiner's folder."""
-    result = _averaged(refiner, weights)
-    with atomic_folder(folder) as new:
-        # ModelMixin.to warns of layers to be kept in float32 where there are none
-        nn.Module.to(result, PRECISIONS[config.run.export_precision])
-        result.save_pretrained(new)
-        write_card(new, refiner_card(config, {"refiner": result}, progress, data))
+    result = averaged(refiner, weights, "refiner")
+    write_network(
+        result, folder, config.run.export_precision, refiner_card(config, {"refiner": result}, progress, data)
+    )

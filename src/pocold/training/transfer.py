@@ -5,8 +5,7 @@ Legend: B pairs per process and backward pass, C latent channels, h w latent siz
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,11 @@ from pocold.pipeline import PoseTransferPipeline
 from pocold.training.checkpoints import Progress
 from pocold.training.config import LossConfig, ModelConfig, TrainConfig
 from pocold.training.inputs import Inputs
-from pocold.training.loader import Data, open_training_data, training_batches
-from pocold.training.loop import Watch, run_steps
+from pocold.training.loader import Data, open_training_data
+from pocold.training.loop import Watch
 from pocold.training.model_card import pipeline_card, write_card
 from pocold.training.reporting import Reporter
-from pocold.training.start import made_of_data, start_run
+from pocold.training.start import first_batch, made_of_data, start_run
 from pocold.training.validation import Validation
 
 LOSSES = ("loss", "noise_loss", "pose_penalty")
@@ -168,12 +167,7 @@ def train(config: TrainConfig) -> Path:
     try:
         validation = Validation(config, accelerator, folder, **_needs(unet)) if config.validation.every else None
         _check_before_start(model, make_inputs, data, config, report)
-        learner = start.learner(model, config, report)
-        if config.run.compile:
-            unet.compile()
-            encoder.compile()
         pipelines = ResultPipeline(config, vae, unet, encoder, scheduler, folder)
-        batches = start.batches(data, config)
         watch = None
         if validation is not None:
             watch = Watch(
@@ -181,13 +175,9 @@ def train(config: TrainConfig) -> Path:
                 config.validation.best_metric,
                 lambda weights, step: validation(pipelines.pipeline(weights), step),
             )
-        run_steps(config.run, learner, batches, make_inputs, LOSSES, progress, start.checkpoints, watch, report)
-        weights = learner.averaged_weights()
-        if accelerator.is_main_process:
-            pipelines.write(weights, progress, data)
-            report.skipped(getattr(data, "skipped", {}))
-            report.say(f"{pipelines.folder}: the pipeline after {progress.step} of {config.run.max_steps} steps")
-        accelerator.wait_for_everyone()
+        weights = start.learn(model, [unet, encoder], data, config, make_inputs, LOSSES, watch, report)
+        write = partial(pipelines.write, weights, progress, data)
+        start.finish(write, f"{pipelines.folder}: the pipeline", data, config, report)
     finally:
         report.close()
     return pipelines.folder
@@ -215,10 +205,7 @@ def _check_before_start(
     model: TransferModel, make_inputs: Inputs, data: Data, config: TrainConfig, report: Reporter
 ) -> None:
     """One forward and backward pass on real data, and a word on what will be trained."""
-    batches = training_batches(
-        data, replace(config.data, workers=0), min(2, config.run.batch_size), config.run.seed, 0, 1, 0
-    )
-    batch = next(batches)
+    batch = first_batch(data, config, min(2, config.run.batch_size))
     factor, size = autoencoder.downsampling_factor(make_inputs.vae), tuple(batch["source_pose"].shape[-2:])
     if any(side % factor for side in size):
         raise ValueError(

@@ -19,7 +19,7 @@ from pocold.diffusion.guidance import guidance_formula
 from pocold.diffusion.losses import training_loss
 from pocold.diffusion.sampling import denoise
 from pocold.evaluation import metrics
-from pocold.imaging import images, metadata
+from pocold.imaging import images
 from pocold.imaging.sheets import sheet_of_rows
 from pocold.models import autoencoder
 from pocold.models.perceptual import load_st_lpips
@@ -27,6 +27,7 @@ from pocold.pipeline import PoseTransferPipeline
 from pocold.training.config import TrainConfig, ValidationConfig
 from pocold.training.inputs import Inputs
 from pocold.training.loader import first_samples, open_validation_data
+from pocold.training.results import write_preview
 
 _TIMESTEPS = 4  # at which the loss of a pair is measured, spread evenly
 _AT_ONCE = 8
@@ -156,6 +157,5 @@ class Validation:
             pose = DensePose(sample["target_pose"].numpy()).to_image()
             rows.append([source, pose, truth, drawn])
         sheet = sheet_of_rows(rows, ["source", "pose", "truth", "result"])
-        self.folder.mkdir(parents=True, exist_ok=True)
-        metadata.write_png(sheet, self.folder / f"step-{step:08d}.png", {"step": step})
+        write_preview(sheet, self.folder, step)
         return sheet

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -135,7 +136,7 @@ def test_only_the_same_run_goes_on(here, capsys):
     first = pictures("out")
     nodes = {path: path.stat().st_ino for path in Path("out").glob("*.png")}
     bulk("jobs.csv -o out")
-    assert "0 pictures in 0 s, 2 were there before" in capsys.readouterr().err.replace("1 s", "0 s")
+    assert re.search(r"^0 pictures in \d+ s, 2 were there before$", capsys.readouterr().err, re.MULTILINE)
     assert nodes == {path: path.stat().st_ino for path in Path("out").glob("*.png")}
     assert "steps was 2, is now 3" in refused(capsys, "jobs.csv -o out", steps=3)
     assert "model sha256 was " in refused(capsys, "jobs.csv -o out", model="hint")

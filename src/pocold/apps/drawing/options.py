@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from pocold.diffusion.settings import DrawSettings
+from pocold.usage import Precision as Precision  # the apps have it from here
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 FrameName = Literal["pad", "crop", "stretch", "person"]
 _NOT_OF_THE_PICTURE = ("seed", "num_images", "batch_size", "overwrite", "json")
 

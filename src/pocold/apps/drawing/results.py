@@ -17,6 +17,7 @@ from pocold.appearance import AppearanceCode
 from pocold.apps.drawing.models import Model
 from pocold.apps.drawing.options import DrawOptions, ModelOptions, flags
 from pocold.imaging.animations import ENDINGS, read_notes
+from pocold.imaging.files import PICTURE_ERRORS
 from pocold.imaging.metadata import read_png_metadata, write_png
 
 _SOFTWARE = ("pocold", "torch", "diffusers")
@@ -47,6 +48,24 @@ def picture_paths(output: Path, labels: Sequence[str], num_images: int) -> list[
     if folder:
         return [output / f"{name}.png" for name in names]
     return [output.with_stem("-".join([output.stem, name])) if name else output for name in names]
+
+
+def again(**given: object) -> list[str]:
+    """Flags as someone types them who wants to do it again beside the files.
+
+    Args:
+        **given: values by name. What is None, False or empty is left out, True is the flag alone; of a file the name
+            is told.
+    """
+    words: list[str] = []
+    for name, value in given.items():
+        values = list(value) if isinstance(value, list | tuple) else [value]
+        if value is None or value is False or not values:
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            words += [item.name if isinstance(item, Path) else str(item) for item in values]
+    return words
 
 
 def check_replaceable(
@@ -91,6 +110,15 @@ def is_drawn(path: Path) -> bool:
         return False
 
 
+def is_generated(path: Path) -> bool:
+    """Whether pocold wrote this picture: any that says so, or a map that it wrote."""
+    try:
+        with Image.open(path) as picture:
+            return any(str(key).startswith("pocold") for key in picture.info)
+    except PICTURE_ERRORS:
+        return False
+
+
 @dataclass
 class Report:
     """What a command did, told at its end.
@@ -127,7 +155,7 @@ class Report:
         if isinstance(self.options, DrawOptions):
             resolved = self.options.resolved(pipeline)
             how = {name.replace("_", " "): value for name, value in resolved.items()} | {"seed": seed}
-        again = ["pocold", *self.command, *words, *flags(self.options)]
+        line = ["pocold", *self.command, *words, *flags(self.options)]
         return {
             "command": self.command[0],
             "model": self.model.name,
@@ -137,7 +165,7 @@ class Report:
             "precision": str(pipeline.unet.dtype).removeprefix("torch."),
             "device": pipeline.device.type,
             "software": {name: version(name) for name in _SOFTWARE},
-            "again": shlex.join(again + ([] if seed is None else ["--seed", str(seed)])),
+            "again": shlex.join(line + ([] if seed is None else ["--seed", str(seed)])),
         }
 
     def write(self, picture: Image.Image, path: Path, settings: dict[str, Any]) -> None:
