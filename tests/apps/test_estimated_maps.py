@@ -1,5 +1,7 @@
 """The drawing commands on photographs without maps: the pipeline's estimator finds them, or else the bundled one."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from drawing_helpers import fails, pixels, pocold
@@ -9,6 +11,7 @@ from estimators import colour_estimator, photo_of
 from pocold import DensePose, PoseTransferPipeline
 from pocold.checkpoints import weights_hash
 from pocold.densepose.formats.writing import write_pose
+from pocold.imaging.animations import read_notes
 from pocold.imaging.metadata import read_png_metadata
 from pocold.models import densepose_estimator
 from pocold.models.densepose_estimator import estimate_densepose, open_estimator
@@ -35,11 +38,11 @@ def given_maps():
 @pytest.mark.parametrize(
     ("command", "maps"),
     [
-        ("transfer photo.png --pose walk:side", "--source-pose photo.npz"),
-        ("transfer photo.png other.png --pose b.iuv.png", "--source-pose photo.npz other.npz"),
+        ("transfer photo.png --pose walk:side --frame pad", "--source-pose photo.npz"),
+        ("transfer photo.png other.png --pose b.iuv.png --frame pad", "--source-pose photo.npz other.npz"),
         ("transfer photo.png --pose walk:side --paste-back", "--source-pose photo.npz"),
         ("edit photo.png --region parts:torso --like other.png", "--source-pose photo.npz --like-pose other.npz"),
-        ("mix photo.png other.png --parts head", "--source-pose photo.npz other.npz"),
+        ("mix photo.png other.png --parts head --frame pad", "--source-pose photo.npz other.npz"),
     ],
 )
 def test_a_map_that_is_found_draws_what_the_same_map_draws_when_it_is_given(own, capsys, command, maps):
@@ -55,9 +58,30 @@ def test_a_map_that_is_found_draws_what_the_same_map_draws_when_it_is_given(own,
     assert "estimated" not in str(read_png_metadata("given.png")["source"])
 
 
+@pytest.mark.parametrize(
+    ("command", "maps"),
+    [
+        ("transfer photo.png --pose walk:side", "--source-pose photo.npz"),
+        ("mix photo.png other.png --parts head", "--source-pose photo.npz other.npz"),
+        ("animate photo.png --turn --frames 2", "--source-pose photo.npz"),
+    ],
+)
+def test_a_photograph_without_a_map_is_cut_out_around_who_is_found_in_it(own, command, maps):
+    given_maps()
+    ending = "webp" if command.startswith("animate") else "png"
+    for name, how in (("found", ""), ("cut", f"{maps} --frame person"), ("whole", maps), ("padded", "--frame pad")):
+        pocold(f"{command} {how} -o {name}.{ending}", model="finds")
+    found, cut, whole, padded = (pixels(f"{name}.{ending}") for name in ("found", "cut", "whole", "padded"))
+    assert np.array_equal(found, cut)
+    assert np.array_equal(whole, padded)
+    assert not np.array_equal(found, whole)
+    notes = read_png_metadata(f"found.{ending}") if ending == "png" else read_notes(Path(f"found.{ending}"))
+    assert notes["frame"] == "person"
+
+
 def test_a_code_of_a_photograph_without_a_map(own):
     given_maps()
-    pocold("encode photo.png -o found.safetensors", model="finds")
+    pocold("encode photo.png --frame pad -o found.safetensors", model="finds")
     pocold("encode photo.png --source-pose photo.npz -o given.safetensors", model="finds")
     for code in ("found", "given"):
         pocold(f"transfer {code}.safetensors --pose b.iuv.png -o {code}.png", model="finds")

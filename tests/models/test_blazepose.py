@@ -113,3 +113,9 @@ def test_real_files_of_another_kind_are_refused(real, tmp_path):
     broken.write_bytes(os.urandom(1000))
     with pytest.raises(ValueError, match=r"broken\.tflite is no network"):
         BlazePose.load(broken, files.landmarks)
+
+
+def test_the_real_networks_find_nobody_where_nobody_is(real):
+    data = pytest.importorskip("skimage.data")
+    for name in ("coffee", "cat", "coins", "clock", "brick", "moon"):
+        assert real.people(Image.fromarray(getattr(data, name)()).convert("RGB")) == [], name

@@ -19,7 +19,7 @@ def transfer(
     sheet: Path | None = None,
     source_pose: tuple[Path, ...] = (),
     like: str = "source",
-    frame: FrameName = "pad",
+    frame: FrameName = "auto",
     paste_back: bool = False,
 ) -> None:
     """Draw a person in other poses.
@@ -36,8 +36,8 @@ def transfer(
         like: Whose build and place named poses get: the person's own ("source", the default, if the photograph's map
             is known), the average body's ("none"), or those of a DensePose file. Poses with a crop, such as
             wave:30:upper, are drawn as they say.
-        frame: How photographs and poses of another size are brought to the model's: fitted in, cropped, stretched, or
-            (photographs) cut out around the person.
+        frame: How photographs and poses of another size are brought to the model's: fitted in (pad), cropped,
+            stretched, or (photographs) cut out around the person. auto cuts out where a map had to be found, else pads.
         paste_back: Cut the person out of the photograph, and put what is drawn back into the whole of it. Poses are
             placed in the photograph: named ones, fitted, or files of its size.
     """
@@ -52,7 +52,7 @@ def encode(
     output: Output = None,
     source_pose: tuple[Path, ...] = (),
     parts: tuple[str, ...] = (),
-    frame: FrameName = "pad",
+    frame: FrameName = "auto",
 ) -> None:
     """Compute the appearance code of a person, for any number of poses with pocold transfer.
 
@@ -116,7 +116,7 @@ def mix(
     grid: str | None = None,
     source_pose: tuple[Path, ...] = (),
     like: str = "source",
-    frame: FrameName = "pad",
+    frame: FrameName = "auto",
 ) -> None:
     """Draw a mixture of two people: the first with parts of the second, or anything between the two.
 
@@ -156,7 +156,7 @@ def animate(
     noise: Literal["shared", "surface", "fresh"] = "shared",
     source_pose: tuple[Path, ...] = (),
     like: str = "source",
-    frame: FrameName = "pad",
+    frame: FrameName = "auto",
 ) -> None:
     """Draw a person who moves: turns, walks, goes from pose to pose, or follows maps, keypoints or a video.
 
@@ -202,7 +202,7 @@ def bulk(
     threads: int = 1,
     ray: str | None = None,
     like: str = "source",
-    frame: FrameName = "pad",
+    frame: FrameName = "auto",
 ) -> None:
     """Draw as many pictures as a file has rows; see docs/bulk.md. Killed, the same command goes on where it was.
 

@@ -17,6 +17,7 @@ from pocold.apps.drawing.results import Report, again, check_replaceable, pictur
 from pocold.apps.drawing.sources import (
     CODE_ENDING,
     Person,
+    chosen_frame,
     cut_out,
     encode_person,
     frame_mode,
@@ -229,7 +230,7 @@ def _plan(
 ) -> _Mixture:
     """What ``pocold mix`` draws of people whose maps are known; see there for the arguments."""
     pipeline, asked = report.model.pipeline, asked_size(report.options)
-    size = drawing_size(pipeline, poses, people[0], asked)
+    size, frame = drawing_size(pipeline, poses, people[0], asked), chosen_frame(frame, people)
     people = [
         cut_out(person, working_size(pipeline, asked, person.photos[0].size), frame) if person.photos else person
         for person in people

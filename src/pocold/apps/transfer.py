@@ -16,6 +16,7 @@ from pocold.apps.drawing.results import Report, again, check_replaceable, pictur
 from pocold.apps.drawing.sources import (
     CODE_ENDING,
     Person,
+    chosen_frame,
     cut_out,
     encode_person,
     frame_mode,
@@ -86,7 +87,7 @@ def check_transfer(poses: Sequence[str], frame: FrameName, paste_back: bool) -> 
     """Raise a ValueError for no pose, or a frame that pasting back does not go with."""
     if not poses:
         raise ValueError("expected at least one pose, such as --pose walk:side or --pose map.png")
-    if paste_back and frame not in ("pad", "person"):
+    if paste_back and frame in ("crop", "stretch"):
         raise ValueError(f"--paste-back cuts the photograph out around the person: leave out --frame {frame}")
 
 
@@ -180,7 +181,7 @@ def plan_transfer(
     poses: Sequence[str],
     maps: Sequence[Path] = (),
     like: str = SOURCE,
-    frame: FrameName = "pad",
+    frame: FrameName = "auto",
     paste_back: bool = False,
 ) -> TransferPlan:
     """What ``pocold transfer`` draws of a person whose maps are known; see there for the arguments.
@@ -189,6 +190,7 @@ def plan_transfer(
         ValueError: for poses, maps or a frame that cannot be used.
     """
     check_transfer(poses, frame, paste_back)
+    frame = chosen_frame(frame, [person])
     assert isinstance(report.options, DrawOptions)
     size = drawing_size(report.model.pipeline, poses, person, asked_size(report.options))
     if not paste_back:
@@ -292,6 +294,7 @@ def run_encode(
     with measured(report):
         size = working_size(model.pipeline, asked_size(options), person.photos[0].size)
         person = with_maps(person, model.pipeline)
+        frame = chosen_frame(frame, [person])
         person = cut_out(person, size, frame)
         code = encode_person(model.pipeline, person, size, frame_mode(frame), named_parts(parts) or None)
     words = again(parts=parts, frame=None if frame == "pad" else frame, source_pose=maps)

@@ -13,7 +13,7 @@ from pocold.apps.animate.motions import Asked, Motion, from_files
 from pocold.apps.drawing.draw import Task
 from pocold.apps.drawing.options import DrawOptions, FrameName
 from pocold.apps.drawing.results import Report
-from pocold.apps.drawing.sources import Person, Size, Tell, cut_out, encode_person, frame_mode, framed
+from pocold.apps.drawing.sources import Person, Size, Tell, chosen_frame, cut_out, encode_person, frame_mode, framed
 from pocold.apps.drawing.targets import SOURCE, drawing_size, reference_map
 from pocold.apps.transfer import asked_size, map_tile
 from pocold.densepose.maps import DensePose, require_uv
@@ -96,7 +96,7 @@ def plan_animation(
     noise: Noise = "shared",
     maps: Sequence[Path] = (),
     like: str = SOURCE,
-    frame: FrameName = "pad",
+    frame: FrameName = "auto",
     with_map: bool = False,
     tell: Tell,
 ) -> AnimationPlan:
@@ -109,6 +109,7 @@ def plan_animation(
     asked.check()
     pipeline = report.model.pipeline
     size = drawing_size(pipeline, (), person, asked_size(report.options))
+    frame = chosen_frame(frame, [person])
     person = cut_out(person, size, frame)
     mode = frame_mode(frame)
     if asked.poses is not None:

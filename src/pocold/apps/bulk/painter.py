@@ -150,7 +150,7 @@ class Painter:
         report = Report(self.model, options, ["transfer", photo.name])
         maps = [] if given is None else [given]
         plan = plan_transfer(report, person, [pose], maps, self.how.like, self.how.frame)
-        if self.how.frame == "person":
+        if plan.frame == "person":
             key = (*key, plan.size)  # the person was cut out at that size
 
         def encode(pipeline: PoseTransferPipeline, who: Person, size: Size | None, mode: FrameMode) -> AppearanceCode:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pocold.diffusion.settings import DrawSettings
 from pocold.usage import Precision as Precision  # the apps have it from here
 
-FrameName = Literal["pad", "crop", "stretch", "person"]
+FrameName = Literal["auto", "pad", "crop", "stretch", "person"]
 _NOT_OF_THE_PICTURE = ("seed", "num_images", "batch_size", "overwrite", "json")
 
 

@@ -212,8 +212,19 @@ def cut_out(person: Person, size: Size, frame: FrameName) -> Person:
     return replace(person, photos=tuple(photo.cut_out(size) for photo in person.photos))
 
 
+def chosen_frame(frame: FrameName, people: Iterable[Person]) -> FrameName:
+    """What ``auto`` stands for: ``person`` if the map of a photograph had to be found, else ``pad``.
+
+    Who has no map brings a photograph as people take them, in which the person may be anywhere.
+    """
+    if frame != "auto":
+        return frame
+    return "person" if any(photo.found_by for person in people for photo in person.photos) else "pad"
+
+
 def frame_mode(frame: FrameName) -> FrameMode:
-    """How what is not cut out is framed."""
+    """How what is not cut out is framed; :func:`chosen_frame` comes first."""
+    assert frame != "auto"
     return "pad" if frame == "person" else frame
 
 

@@ -93,7 +93,7 @@ class TransferBody(PicturesBody):
     pose: _Poses = Field([], description="Names such as walk:side, or files: DensePose maps or keypoints.")
     source_pose: _Files = Field([], description="DensePose maps of the photographs; estimated if not given.")
     like: str | _File = Field("source", description="Whose build named poses get: source, none, or a map.")
-    frame: FrameName = "pad"
+    frame: FrameName = "auto"
     paste_back: bool = False
     form_example: ClassVar[dict[str, Any]] = {"photo": ["me.jpg"], "pose": ["walk:side"], "seed": 0}
 
@@ -105,7 +105,7 @@ class EncodeBody(_Body):
     source_pose: _Files = Field([], description="DensePose maps of the photographs; estimated if not given.")
     parts: _Words = Field([], description="Only these parts of the body, such as top or legs.")
     size: str | None = None
-    frame: FrameName = "pad"
+    frame: FrameName = "auto"
     format: Literal["id", "safetensors"] = Field("id", description="An id that /v1/transfer takes, or the code's file.")
     form_example: ClassVar[dict[str, Any]] = {"photo": ["me.jpg"]}
 
@@ -144,7 +144,7 @@ class AnimateBody(DrawingBody):
     noise: Literal["shared", "surface", "fresh"] = "shared"
     source_pose: _Files = Field([], description="DensePose maps of the photographs; estimated if not given.")
     like: str | _File = Field("source", description="Whose build the body gets: source, none, or a map.")
-    frame: FrameName = "pad"
+    frame: FrameName = "auto"
     format: Literal["webp", "gif", "mp4", "webm", "zip"] = Field("webp", description="zip holds the frames as PNG.")
     form_example: ClassVar[dict[str, Any]] = {"photo": ["me.jpg"], "turn": True, "frames": 12}
 

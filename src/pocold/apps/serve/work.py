@@ -18,6 +18,7 @@ from pocold.apps.drawing.results import Report, picture_paths
 from pocold.apps.drawing.sources import (
     CODE_ENDING,
     Person,
+    chosen_frame,
     cut_out,
     encode_person,
     frame_mode,
@@ -144,8 +145,9 @@ class Work:
             asked = None if body.size is None else parse_size(body.size)
             size = working_size(pipeline, asked, person.photos[0].size)
             self._check_size(size)
-            person = cut_out(person, size, body.frame)
-            code = encode_person(pipeline, person, size, frame_mode(body.frame), named_parts(body.parts) or None)
+            frame = chosen_frame(body.frame, [person])
+            person = cut_out(person, size, frame)
+            code = encode_person(pipeline, person, size, frame_mode(frame), named_parts(body.parts) or None)
             path = request.files.folder / f"code{CODE_ENDING}"
             code.save(path)
             content = path.read_bytes()
