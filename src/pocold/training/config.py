@@ -1,12 +1,15 @@
 """What a training run is made of: frozen dataclasses, read from TOML, every field of which is also a flag.
 
 ``pocold train CONFIG.toml --optimizer.learning-rate 1e-4`` reads the file and then the flags; what is not named has the
-default below, which is the published setting where the paper has one (PoCoLD; method.md 4).
+default below, which is the published setting where the paper has one (PoCoLD; method.md 4). What all commands have is
+also called as everywhere: ``-o``, ``--seed``, ``--precision``, ``--device``.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
 
 from pocold.data.opening import Layout
 from pocold.data.skipping import OnError
@@ -206,14 +209,14 @@ class RunConfig:
         export_precision: Of the weights of the resulting pipeline.
     """
 
-    output: str = "runs/pocold"
-    seed: int = 42
+    output: Annotated[str, arg(aliases=["-o", "--output"])] = "runs/pocold"
+    seed: Annotated[int, arg(aliases=["--seed"])] = 42
     max_steps: int = 600_000
     max_minutes: float | None = None
     batch_size: int = 32
     gradient_accumulation: int = 1
-    precision: Precision = "fp32"
-    device: Literal["auto", "cpu"] = "auto"
+    precision: Annotated[Precision, arg(aliases=["--precision"])] = "fp32"
+    device: Annotated[Literal["auto", "cpu"], arg(aliases=["--device"])] = "auto"
     fsdp: bool = False
     gradient_checkpointing: bool = False
     compile: bool = False
