@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pocold.densepose.maps import resize_labels
+from pocold.densepose.encoding import resize_labels
 from pocold.models.attention import DoubleAttention
 from pocold.models.pose_constraint import PoseConstraint
 from pocold.models.unet import UNet

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.attention import body_labels
 from benchmarks.literal import guided_step
 from benchmarks.measure import cpu_times, gemm_peak, in_own_process, machine, peak_memory_added, show
-from pocold.densepose.maps import one_hot
+from pocold.densepose.encoding import one_hot
 from pocold.diffusion.guidance import guide, pose_first
 from pocold.diffusion.sampling import predict_branches
 from pocold.diffusion.schedulers import make_scheduler

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from pocold.densepose.completion import complete
 from pocold.densepose.correspondence import HIDDEN, Photograph, Surface
+from pocold.densepose.encoding import resize_labels
 from pocold.densepose.labels import body_part_labels
-from pocold.densepose.maps import DensePose, PoseInput, resize_labels
+from pocold.densepose.maps import DensePose, PoseInput
 from pocold.diffusion.guidance import BranchWeights
 from pocold.diffusion.sampling import Generator
 from pocold.imaging import images

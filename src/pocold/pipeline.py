@@ -22,7 +22,8 @@ from pocold import _pipeline_inputs as inputs
 from pocold._pipeline_folder import load_parts
 from pocold.appearance import AppearanceCode
 from pocold.checkpoints import BUNDLED, weights_fingerprint
-from pocold.densepose.maps import PoseInput, encode_pose
+from pocold.densepose.encoding import encode_pose
+from pocold.densepose.maps import PoseInput
 from pocold.diffusion.editing import EditedImage
 from pocold.diffusion.guidance import WITH_APPEARANCE, decaying, guidance_formula
 from pocold.diffusion.refining import refine as repair

@@ -1,4 +1,4 @@
-"""DensePose maps: values, files in both channel orders, symmetry, names, and the tensors the networks take."""
+"""DensePose maps: values, files in both channel orders, symmetry, and names."""
 
 import io
 import struct
@@ -7,13 +7,10 @@ import zlib
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from pocold.densepose.labels import BODY_PARTS, LABEL_NAMES, MIRRORED_LABEL, NUM_LABELS, body_part_labels
-from pocold.densepose.maps import DensePose, one_hot, resize_labels
+from pocold.densepose.maps import DensePose
 from pocold.imaging.images import MAX_PIXELS
 
 
@@ -465,54 +462,6 @@ def test_picture_for_people_shows_each_pixel_in_place():
     labels = every_label(4, 9)
     colours = np.asarray(DensePose(np.arange(NUM_LABELS)[None]).to_image())[0]
     assert np.array_equal(np.asarray(DensePose(labels).to_image()), colours[labels])
-
-
-# -- tensors -----------------------------------------------------------------------------------------------------
-
-SIDES = st.integers(1, 70)
-
-
-@pytest.mark.parametrize("divisor", [1, 2, 4, 8])
-def test_reduction_by_exact_divisors_equals_torch(divisor):
-    labels = torch.from_numpy(every_label(64, 48))[None]
-    size = (64 // divisor, 48 // divisor)
-    expected = F.interpolate(labels[None].float(), size=size, mode="nearest")[0].to(torch.uint8)
-    assert torch.equal(resize_labels(labels, size), expected)
-
-
-@settings(max_examples=100, deadline=None)
-@given(source=st.tuples(SIDES, SIDES), target=st.tuples(SIDES, SIDES))
-def test_reduction_takes_the_row_below_its_exact_place(source, target):
-    (height, width), (h, w) = source, target
-    labels = torch.arange(height * width).view(height, width)  # each pixel tells where it came from
-    expected = torch.tensor([[int(i * height // h) * width + int(j * width // w) for j in range(w)] for i in range(h)])
-    assert torch.equal(resize_labels(labels, target), expected)
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32])
-def test_reduction_keeps_dtype_and_leading_dimensions(dtype):
-    reduced = resize_labels(torch.zeros(2, 3, 9, 7, dtype=dtype), (4, 5))
-    assert (reduced.dtype, reduced.shape) == (dtype, (2, 3, 4, 5))
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
-def test_one_hot_marks_each_label_in_its_channel(dtype):
-    labels = torch.stack([torch.from_numpy(every_label(8, 6, seed)) for seed in (0, 1)]).to(dtype)
-    pose = one_hot(labels, (8, 6))
-    assert (pose.shape, pose.dtype) == ((2, NUM_LABELS, 8, 6), torch.float32)
-    assert torch.equal(pose.sum(1), torch.ones(2, 8, 6))
-    assert torch.equal(pose.argmax(1), labels.long())
-
-
-def test_one_hot_is_reduced_to_latent_size():
-    labels = torch.from_numpy(every_label(16, 24))[None]
-    assert torch.equal(one_hot(labels, (4, 3)).argmax(1), resize_labels(labels, (4, 3)).long())
-
-
-def test_one_hot_comes_in_the_dtype_asked_for():
-    pose = one_hot(torch.zeros(1, 4, 4, dtype=torch.uint8), (4, 4), torch.bfloat16)
-    assert pose.dtype == torch.bfloat16
-    assert pose.is_contiguous()
 
 
 def test_a_map_over_its_photo():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from pocold.densepose.maps import one_hot
+from pocold.densepose.encoding import one_hot
 from pocold.diffusion.losses import ConditionDropout, min_snr_weights, prediction_target, training_loss
 from pocold.diffusion.schedulers import make_scheduler
 from pocold.models.pose_constraint import PoseConstraint

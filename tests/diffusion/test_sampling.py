@@ -7,7 +7,7 @@ import torch
 from diffusers import DDPMScheduler, DEISMultistepScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler
 
 from pocold.appearance import AppearanceCode
-from pocold.densepose.maps import one_hot
+from pocold.densepose.encoding import one_hot
 from pocold.diffusion.guidance import BRANCHES, GUIDANCE, WITH_APPEARANCE, WITH_POSE, guidance_formula, guide
 from pocold.diffusion.sampling import KeptRegion, denoise, predict_branches
 from pocold.diffusion.schedulers import SCHEDULERS, make_scheduler

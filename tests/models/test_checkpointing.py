@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from pocold.densepose.maps import one_hot
+from pocold.densepose.encoding import one_hot
 from pocold.models.pose_constraint import PoseConstraint
 from pocold.models.presets import build_models
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from pocold.checkpoints import load_component
-from pocold.densepose.maps import encode_pose, one_hot
+from pocold.densepose.encoding import encode_pose, one_hot
 from pocold.diffusion.guidance import BRANCHES
 from pocold.diffusion.losses import ConditionDropout, training_loss
 from pocold.diffusion.sampling import predict_branches

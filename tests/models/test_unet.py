@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pocold.appearance import AppearanceCode
-from pocold.densepose.maps import one_hot
+from pocold.densepose.encoding import one_hot
 from pocold.models.appearance_encoder import AppearanceEncoder
 from pocold.models.attention import DoubleAttention
 from pocold.models.pose_constraint import PoseConstraint

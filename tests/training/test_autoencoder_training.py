@@ -15,7 +15,7 @@ from pocold.models.discriminator import PatchDiscriminator
 from pocold.models.patch_autoencoder import PatchAutoencoder
 from pocold.models.presets import PRESETS
 from pocold.training.autoencoder import AutoencoderModel, AutoencoderTrainConfig, train_autoencoder
-from pocold.training.config import AutoencoderModelConfig
+from pocold.training.autoencoder_config import AutoencoderModelConfig
 from pocold.training.config_files import save_config
 from pocold.training.loader import first_samples, open_training_data
 from pocold.training.objectives import ReconstructionWeights

@@ -82,6 +82,13 @@ def test_flags_go_over_the_file(tmp_path):
     assert chosen.loss.min_snr_gamma == 5.0
 
 
+def test_what_all_commands_have_is_called_as_everywhere(tmp_path):
+    config = read_config(TrainConfig, written(tmp_path, "[run]\nseed = 3\n"))
+    flags = ["-o", "out", "--seed", "4", "--precision", "bf16", "--device", "cpu"]
+    run = parse_flags(TrainConfig, config, flags, "pocold train").run
+    assert (run.output, run.seed, run.precision, run.device) == ("out", 4, "bf16", "cpu")
+
+
 def test_a_run_goes_on_with_its_own_settings_only(tmp_path):
     config = TrainConfig()
     path = tmp_path / "config.toml"

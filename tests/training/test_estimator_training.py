@@ -10,9 +10,9 @@ from runs import changed, log, weights
 from pocold.cli import main
 from pocold.data.pairs import collate
 from pocold.models.densepose_estimator import EstimatorLoss, load_estimator
-from pocold.training.config import CorruptionConfig, EstimatorModelConfig, EstimatorValidationConfig
 from pocold.training.config_files import save_config
 from pocold.training.estimator import EstimatorTrainConfig, examples, stacked, train_estimator
+from pocold.training.estimator_config import CorruptionConfig, EstimatorModelConfig, EstimatorValidationConfig
 from pocold.training.loader import first_samples, open_training_data
 
 

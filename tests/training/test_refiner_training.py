@@ -14,16 +14,16 @@ from pocold import PoseTransferPipeline
 from pocold.cli import main
 from pocold.data.repairs import RepairPairs, change_backdrop, check_repairs, write_repairs
 from pocold.models.refiner import enlarged, load_refiner
-from pocold.training.config import (
+from pocold.training.config_files import save_config
+from pocold.training.loader import open_training_data
+from pocold.training.refiner import RefinerTrainConfig, augmented, train_refiner
+from pocold.training.refiner_config import (
     RefinerAugmentationConfig,
     RefinerLossConfig,
     RefinerModelConfig,
     RefinerValidationConfig,
     RepairConfig,
 )
-from pocold.training.config_files import save_config
-from pocold.training.loader import open_training_data
-from pocold.training.refiner import RefinerTrainConfig, augmented, train_refiner
 from pocold.training.repairs import blurred
 
 

@@ -229,7 +229,53 @@ class Group:
     pairs: list[Pair] = field(default_factory=list)
 
 
-class PairDataset(Dataset[Sample]):
+class PairSource:
+    """What data sets of pairs have in common: pairs become samples, and what cannot be used is raised, or left out and
+    listed.
+
+    Args:
+        transform: frames and flips; the default keeps pictures as they are.
+        on_error: ``raise`` or ``skip``.
+
+    Raises:
+        ValueError: for another ``on_error``.
+    """
+
+    def __init__(self, transform: PairedTransform | None, on_error: OnError) -> None:
+        check_on_error(on_error)
+        self.transform, self.on_error = transform or PairedTransform(), on_error
+        self._log = SkipLog()
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # living workers see a new epoch
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Names of the pictures (and shards) skipped so far, by any worker, and why."""
+        return self._log.entries()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Another epoch draws other flips, and where pairs are shuffled another order."""
+        self._epoch.fill_(epoch)
+
+    def handle(self, name: str, error: ValueError) -> None:
+        """Raise or note a picture that cannot be used, as ``on_error`` says."""
+        if self.on_error == "raise":
+            raise error
+        self._log.add(name, str(error))
+
+    def _sample_of(self, pair: Pair, epoch: int, read: Callable[[str], View]) -> Sample | None:
+        """The sample of a pair whose pictures ``read`` gives by name; None if one was left out."""
+        views = []
+        for name in pair:
+            try:
+                views.append(read(name))
+                self.transform.check(views[-1])
+            except ValueError as error:
+                self.handle(name, error)
+                return None
+        return self.transform(views[0], views[1], epoch)
+
+
+class PairDataset(PairSource, Dataset[Sample]):
     """Pairs of pictures by index.
 
     ``dataset[i]`` is for training: with ``on_error="skip"`` a broken pair is replaced by the next whole one, so that
@@ -255,11 +301,8 @@ class PairDataset(Dataset[Sample]):
         transform: PairedTransform | None = None,
         on_error: OnError = "raise",
     ) -> None:
-        check_on_error(on_error)
-        self.pictures, self.origin, self.on_error = pictures, origin, on_error
-        self.transform = transform or PairedTransform()
-        self._log = SkipLog()
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # living workers see a new epoch
+        super().__init__(transform, on_error)
+        self.pictures, self.origin = pictures, origin
         self.listed = len(pairs)  # pairs named, missing ones included
         self.pairs = self._present(pairs)
 
@@ -284,15 +327,6 @@ class PairDataset(Dataset[Sample]):
             self._log.add(name, reason)
         return present
 
-    @property
-    def skipped(self) -> dict[str, str]:
-        """Names of the pictures skipped so far, by any worker, and why."""
-        return self._log.entries()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Another epoch draws other flips."""
-        self._epoch.fill_(epoch)
-
     def __len__(self) -> int:
         return len(self.pairs)
 
@@ -316,21 +350,7 @@ class PairDataset(Dataset[Sample]):
                 yield sample
 
     def _sample(self, pair: Pair, epoch: int) -> Sample | None:
-        views = []
-        for name in pair:
-            try:
-                views.append(self.pictures[name].read().decode())
-                self.transform.check(views[-1])
-            except ValueError as error:
-                self.handle(name, error)
-                return None
-        return self.transform(views[0], views[1], epoch)
-
-    def handle(self, name: str, error: ValueError) -> None:
-        """Raise or note a picture that cannot be used, as ``on_error`` says."""
-        if self.on_error == "raise":
-            raise error
-        self._log.add(name, str(error))
+        return self._sample_of(pair, epoch, lambda name: self.pictures[name].read().decode())
 
     def people(self) -> Iterator[Group]:
         """The people one by one, with the bytes of their pictures; a file that cannot be read is handled as ever.

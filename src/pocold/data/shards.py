@@ -15,16 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import IterableDataset
 
-from pocold.data.pairs import PairedTransform, Sample
-from pocold.data.pictures import Group, Pair, RawPicture, require_folder
+from pocold.data.pairs import PairedTransform, Sample, View
+from pocold.data.pictures import Group, Pair, PairSource, RawPicture, require_folder
 from pocold.data.skipping import (
     MissingSplitError,
     OnError,
-    SkipLog,
-    check_on_error,
     check_split,
     given_by_worker,
     share_of_work,
@@ -33,7 +30,7 @@ from pocold.data.skipping import (
 _PHOTOS = ("jpg", "jpeg", "png", "webp")
 
 
-class ShardPairs(IterableDataset[Sample]):
+class ShardPairs(PairSource, IterableDataset[Sample]):
     """Pairs streamed from shards ``SPLIT-*.tar`` in a folder, or in its folder ``shards``.
 
     Every pair comes exactly once per epoch, whatever the number of processes (``torch.distributed``, or ``torchrun``'s
@@ -68,26 +65,14 @@ class ShardPairs(IterableDataset[Sample]):
         endless: bool = False,
     ) -> None:
         check_split(split)
-        check_on_error(on_error)
+        super().__init__(transform, on_error)
         if shuffle < 0 or seed < 0:
             raise ValueError(f"shuffle and seed must not be negative, got {shuffle} and {seed}")
         self.shards = find_shards(require_folder(root), split)
         self.origin = f"{self.shards[0].parent}/{split}-*.tar"
-        self.transform = transform or PairedTransform()
-        self.on_error, self.shuffle, self.seed, self.endless = on_error, shuffle, seed, endless
-        self._log = SkipLog()
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self.shuffle, self.seed, self.endless = shuffle, seed, endless
         self._given = (0, 1)
         self._counts: dict[int, list[int]] = {}
-
-    @property
-    def skipped(self) -> dict[str, str]:
-        """Names of the pictures and shards skipped so far, by any worker, and why."""
-        return self._log.entries()
-
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration is (or starts with): it decides order and flips."""
-        self._epoch.fill_(epoch)
 
     def pass_over(self, batches: int, batch_size: int) -> None:
         """Begin the next iteration behind what a DataLoader of this process has already given: so many batches.
@@ -154,23 +139,12 @@ class ShardPairs(IterableDataset[Sample]):
         return sum(people if by_shard else people[index::workers])
 
     def _sample(self, group: Group, pair: Pair, epoch: int) -> Sample | None:
-        views = []
-        for name in pair:
-            try:
-                if name not in group.pictures:
-                    raise ValueError(f"{name}: a source of {pair[1]}, but not among the pictures of {group.person}")
-                views.append(group.pictures[name].decode())
-                self.transform.check(views[-1])
-            except ValueError as error:
-                self.handle(name, error)
-                return None
-        return self.transform(views[0], views[1], epoch)
+        def read(name: str) -> View:
+            if name not in group.pictures:
+                raise ValueError(f"{name}: a source of {pair[1]}, but not among the pictures of {group.person}")
+            return group.pictures[name].decode()
 
-    def handle(self, name: str, error: ValueError) -> None:
-        """Raise or note a picture that cannot be used, as ``on_error`` says."""
-        if self.on_error == "raise":
-            raise error
-        self._log.add(name, str(error))
+        return self._sample_of(pair, epoch, read)
 
     def _groups(self, shard: Path) -> Iterator[Group]:
         """The people of a shard; of a shard that ends early, those before the break."""

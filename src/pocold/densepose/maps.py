@@ -1,6 +1,6 @@
-"""DensePose maps: files, mirroring, and the tensors the networks take.
+"""DensePose maps: files and mirroring. The tensors that networks take of them are :mod:`pocold.densepose.encoding`.
 
-Legend: H W picture or latent size, B batch, P = 25 labels (0 background, 1..24 body parts).
+Legend: H W picture size; labels are 0 (background) and 1..24 (body parts).
 """
 
 import io
@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from pocold.densepose.chart import looks_exchanged
+from pocold.densepose.encoding import POSE_CHANNELS as POSE_CHANNELS  # the names they had before
+from pocold.densepose.encoding import encode_pose as encode_pose
+from pocold.densepose.encoding import one_hot as one_hot
+from pocold.densepose.encoding import resize_labels as resize_labels
 from pocold.densepose.labels import LABEL_NAMES, MIRRORED_LABEL, MIRRORED_U, MIRRORED_V, NUM_LABELS
 from pocold.imaging.files import MAX_PIXELS, PICTURE_ERRORS, atomic_write
-
-# What the UNet sees of a pose: labels alone, as published, or U and V as well. Channels of each.
-PoseEncoding = Literal["labels", "iuv"]
-POSE_CHANNELS: dict[str, int] = {"labels": NUM_LABELS, "iuv": NUM_LABELS + 2}
 
 # Of an RGB file, red first: I the label, U and V the coordinates.
 ChannelOrder = Literal["auto", "iuv", "ivu", "vui", "uvi"]
@@ -344,59 +343,6 @@ def _palette() -> np.ndarray:
         rgb = [value * (1 - 0.65 * min(1.0, max(0.0, abs((hue + k) % 1.0 * 6 - 3) - 1))) for k in (0, 2 / 3, 1 / 3)]
         colours[label] = np.round(np.array(rgb) * 255)
     return colours
-
-
-def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Reduce label maps to a level's own size by nearest neighbour, in exact integer arithmetic.
-
-    Row ``i`` of the result is row ``floor(i * H / h)`` of the input, as in torch's ``nearest``; because any size is
-    reduced from the map itself, levels of odd latents stay aligned with their features.
-
-    Args:
-        labels: ``(..., H, W)``, any dtype.
-        size: ``(h, w)``.
-
-    Returns:
-        ``(..., h, w)``, dtype and device of ``labels``.
-    """
-    (height, width), (h, w) = labels.shape[-2:], size
-    if (height, width) == (h, w):
-        return labels
-    rows = torch.arange(h, device=labels.device) * height // h
-    columns = torch.arange(w, device=labels.device) * width // w
-    return labels[..., rows[:, None], columns]
-
-
-def one_hot(labels: Tensor, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> Tensor:
-    """The pose as the UNet takes it (method.md 1): labels at latent size, one channel per label.
-
-    Args:
-        labels: ``(B, H, W)``, integers 0..24 at any resolution.
-        size: latent size ``(h, w)``.
-
-    Returns:
-        ``(B, 25, h, w)``, zeros and ones. A dropped pose is this times zero.
-    """
-    resized = resize_labels(labels, size).long()
-    return torch.nn.functional.one_hot(resized, NUM_LABELS).permute(0, 3, 1, 2).to(dtype).contiguous()
-
-
-def encode_pose(labels: Tensor, uv: Tensor | None, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> Tensor:
-    """The pose as the UNet takes it: :func:`one_hot`, and with ``uv`` two more channels, zero in the background.
-
-    Args:
-        labels: ``(B, H, W)``, integers 0..24 at any resolution.
-        uv: ``(B, 2, H, W)`` in [0, 1] for the encoding ``iuv``, None for ``labels``.
-        size: latent size ``(h, w)``.
-
-    Returns:
-        ``(B, 25 or 27, h, w)``. A dropped pose is this times zero.
-    """
-    encoded = one_hot(labels, size, dtype)
-    if uv is None:
-        return encoded
-    body = 1 - encoded[:, :1]
-    return torch.cat([encoded, resize_labels(uv, size).to(dtype) * body], dim=1)
 
 
 def without_overshoot(uv: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pocold.densepose.maps import encode_pose
+from pocold.densepose.encoding import encode_pose
 from pocold.models.pose_constraint import PoseConstraint
 from pocold.models.unet import UNetOutput
 

@@ -6,8 +6,8 @@ Legend: B pictures, C latent channels, h w latent size, H W picture size.
 import torch
 from torch import Tensor
 
+from pocold.densepose.encoding import resize_labels
 from pocold.densepose.labels import NUM_LABELS
-from pocold.densepose.maps import resize_labels
 
 _CELLS = 16  # of each part along U and V
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from pocold.densepose.maps import resize_labels
+from pocold.densepose.encoding import resize_labels
 
 
 @dataclass(frozen=True)

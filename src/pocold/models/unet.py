@@ -18,7 +18,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from pocold.appearance import AppearanceCode
-from pocold.densepose.maps import POSE_CHANNELS
+from pocold.densepose.encoding import POSE_CHANNELS
 from pocold.models.attention import DoubleAttention
 from pocold.models.blocks import ForwardPass, UNetBlock
 from pocold.models.pose_constraint import PoseConstraint

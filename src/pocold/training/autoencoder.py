@@ -4,7 +4,6 @@ Legend: B pairs per process and backward pass (2B pictures), H W picture size.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ from pocold.models.autoencoder import Autoencoder, load_autoencoder
 from pocold.models.discriminator import PatchDiscriminator
 from pocold.models.patch_autoencoder import PatchAutoencoder
 from pocold.models.perceptual import load_st_lpips
+from pocold.training.autoencoder_config import AutoencoderTrainConfig
 from pocold.training.checkpoints import Progress
-from pocold.training.config import AutoencoderModelConfig, DataConfig, OptimizerConfig, RunConfig, ValidationConfig
 from pocold.training.loader import Data, first_samples, open_training_data, open_validation_data
 from pocold.training.loop import Watch
 from pocold.training.model_card import autoencoder_card
@@ -36,18 +35,6 @@ from pocold.training.validation import Row, find_distance, gathered, picture_met
 LOSSES = ("loss", "pixel", "gradient", "kl", "perceptual", "adversarial", "discriminator")
 _FOR_COMPONENTS = 512  # pictures of which the principal components are taken
 _AT_ONCE = 8
-
-
-@dataclass(frozen=True)
-class AutoencoderTrainConfig:
-    """A run of ``pocold train-autoencoder``."""
-
-    data: DataConfig = field(default_factory=DataConfig)
-    model: AutoencoderModelConfig = field(default_factory=AutoencoderModelConfig)
-    loss: ReconstructionWeights = field(default_factory=ReconstructionWeights)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    run: RunConfig = field(default_factory=RunConfig)
-    validation: ValidationConfig = field(default_factory=ValidationConfig)
 
 
 class AutoencoderModel(nn.Module):

@@ -1,12 +1,15 @@
 """What a training run is made of: frozen dataclasses, read from TOML, every field of which is also a flag.
 
 ``pocold train CONFIG.toml --optimizer.learning-rate 1e-4`` reads the file and then the flags; what is not named has the
-default below, which is the published setting where the paper has one (PoCoLD; method.md 4).
+default below, which is the published setting where the paper has one (PoCoLD; method.md 4). What all commands have is
+also called as everywhere: ``-o``, ``--seed``, ``--precision``, ``--device``.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
 
 from pocold.data.opening import Layout
 from pocold.data.skipping import OnError
@@ -19,7 +22,8 @@ Precision = Literal["fp32", "fp16", "bf16"]
 Metric = Literal["loss", "psnr", "ssim", "l1", "st_lpips"]
 
 
-def _at_least(section: str, values: Mapping[str, float], low: float = 0) -> None:
+def at_least(section: str, values: Mapping[str, float], low: float = 0) -> None:
+    """Raise a ValueError that names the section and the field, unless all values are at least ``low``."""
     for name, value in values.items():
         if not value >= low:
             raise ValueError(f"{section}.{name} must be at least {low:g}, got {value!r}")
@@ -70,7 +74,7 @@ class DataConfig:
     per_identity: int = 6
 
     def __post_init__(self) -> None:
-        _at_least("data", {"workers": self.workers, "shuffle_buffer": self.shuffle_buffer, "height": self.height})
+        at_least("data", {"workers": self.workers, "shuffle_buffer": self.shuffle_buffer, "height": self.height})
         if (self.height == 0) != (self.width == 0):
             raise ValueError(f"data: height and width are given together, got {self.height} and {self.width}")
         if not 0 <= self.flip <= 1:
@@ -143,7 +147,7 @@ class LossConfig:
     both_dropout: float = 0.05
 
     def __post_init__(self) -> None:
-        _at_least("loss", {"penalty_weight": self.penalty_weight})
+        at_least("loss", {"penalty_weight": self.penalty_weight})
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ class OptimizerConfig:
     ema_decay: float = 0.9999
 
     def __post_init__(self) -> None:
-        _at_least(
+        at_least(
             "optimizer",
             {
                 "learning_rate": self.learning_rate,
@@ -205,14 +209,14 @@ class RunConfig:
         export_precision: Of the weights of the resulting pipeline.
     """
 
-    output: str = "runs/pocold"
-    seed: int = 42
+    output: Annotated[str, arg(aliases=["-o", "--output"])] = "runs/pocold"
+    seed: Annotated[int, arg(aliases=["--seed"])] = 42
     max_steps: int = 600_000
     max_minutes: float | None = None
     batch_size: int = 32
     gradient_accumulation: int = 1
-    precision: Precision = "fp32"
-    device: Literal["auto", "cpu"] = "auto"
+    precision: Annotated[Precision, arg(aliases=["--precision"])] = "fp32"
+    device: Annotated[Literal["auto", "cpu"], arg(aliases=["--device"])] = "auto"
     fsdp: bool = False
     gradient_checkpointing: bool = False
     compile: bool = False
@@ -224,8 +228,14 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         counts = ("max_steps", "batch_size", "gradient_accumulation", "checkpoint_every", "keep_checkpoints")
-        _at_least("run", {name: getattr(self, name) for name in (*counts, "log_every", "max_bad_steps")}, 1)
-        _at_least("run", {"seed": self.seed})
+        at_least("run", {name: getattr(self, name) for name in (*counts, "log_every", "max_bad_steps")}, 1)
+        at_least("run", {"seed": self.seed})
+
+
+def check_subset(validation: Any) -> None:
+    """Raise a ValueError for a fixed subset that cannot be, of any training's ``validation``."""
+    at_least("validation", {"every": validation.every, "preview_pairs": validation.preview_pairs})
+    at_least("validation", {"pairs": validation.pairs}, 1)
 
 
 @dataclass(frozen=True)
@@ -251,8 +261,8 @@ class ValidationConfig:
     best_metric: Metric = "loss"
 
     def __post_init__(self) -> None:
-        _at_least("validation", {"every": self.every, "preview_pairs": self.preview_pairs})
-        _at_least("validation", {"pairs": self.pairs, "steps": self.steps}, 1)
+        check_subset(self)
+        at_least("validation", {"steps": self.steps}, 1)
 
 
 @dataclass(frozen=True)
@@ -272,7 +282,7 @@ class SamplingConfig:
     appearance_guidance_scale: float = 5.0
 
     def __post_init__(self) -> None:
-        _at_least("sampling", {"steps": self.steps}, 1)
+        at_least("sampling", {"steps": self.steps}, 1)
 
 
 @dataclass(frozen=True)
@@ -286,224 +296,3 @@ class TrainConfig:
     run: RunConfig = field(default_factory=RunConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-
-
-@dataclass(frozen=True)
-class AutoencoderModelConfig:
-    """The autoencoder to train.
-
-    Attributes:
-        kind: patch is pocold's small one, which starts as the PCA of 8x8 patches; kl is diffusers' AutoencoderKL.
-        latent_channels: Channels of the latents (kind patch).
-        encoder_channels: Widths of the encoder's levels, finest first; the last is at 1/8 (kind patch).
-        encoder_layers: Residual blocks of each of them (kind patch).
-        decoder_channels: Likewise of the decoder (kind patch).
-        decoder_layers: Likewise of the decoder (kind patch).
-        config: config.json of an AutoencoderKL (kind kl).
-        init: Folder of an autoencoder to start from; its shape then counts.
-    """
-
-    kind: Literal["patch", "kl"] = "patch"
-    latent_channels: int = 16
-    encoder_channels: tuple[int, ...] = (64, 128)
-    encoder_layers: tuple[int, ...] = (2, 2)
-    decoder_channels: tuple[int, ...] = (96, 160)
-    decoder_layers: tuple[int, ...] = (3, 3)
-    config: str | None = None
-    init: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.kind == "kl" and not (self.config or self.init):
-            raise ValueError("model: kind kl needs the config.json of an AutoencoderKL (config) or a folder (init)")
-
-
-@dataclass(frozen=True)
-class EstimatorModelConfig:
-    """The DensePose estimator to train.
-
-    Attributes:
-        channels: Widths of the levels, finest first; the first is at 1/2 of the picture.
-        encoder_layers: Residual blocks of each level on the way down.
-        decoder_layers: Residual blocks of each level on the way up; one level less.
-        height: Of the pictures that it sees, 0: as in init, or 128. Data of a larger size stays sharp where a crop is
-            close.
-        width: Of them, 0: as in init, or 88.
-        init: Folder of an estimator to start from; its widths and layers then count.
-    """
-
-    channels: tuple[int, ...] = (32, 64, 96, 128, 192)
-    encoder_layers: tuple[int, ...] = (0, 1, 2, 2, 2)
-    decoder_layers: tuple[int, ...] = (1, 2, 2, 2)
-    height: int = 0
-    width: int = 0
-    init: str | None = None
-
-
-@dataclass(frozen=True)
-class CorruptionConfig:
-    """What happens to the pictures of an estimator's training; see pocold.data.corruptions.
-
-    Attributes:
-        strength: 0 leaves them as they are, 1 is the mixture that the bundled estimator learned from.
-        photographs: Folders of photographs without people, such as wallpapers, of which parts stand behind people,
-            before them and on their clothes; without any, all of that is drawn.
-    """
-
-    strength: float = 1.0
-    photographs: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.strength <= 1:
-            raise ValueError(f"corruption.strength must lie in [0, 1], got {self.strength}")
-
-
-@dataclass(frozen=True)
-class EstimatorValidationConfig:
-    """The fixed subset on which the training of an estimator is watched.
-
-    Attributes:
-        every: Steps between validations; 0 never validates.
-        pairs: How many pictures, spread evenly over the validation split.
-        preview_pairs: How many of them are drawn into the preview sheets.
-        best_metric: Which of loss, miou, hard_miou (of corrupted pictures) tells the best checkpoint.
-    """
-
-    every: int = 1000
-    pairs: int = 64
-    preview_pairs: int = 6
-    best_metric: Literal["loss", "miou", "hard_miou"] = "hard_miou"
-
-    def __post_init__(self) -> None:
-        _at_least("validation", {"every": self.every, "preview_pairs": self.preview_pairs})
-        _at_least("validation", {"pairs": self.pairs}, 1)
-
-
-@dataclass(frozen=True)
-class RefinerModelConfig:
-    """The refiner to train.
-
-    Attributes:
-        channels: Widths of the levels, finest first; the first is at 1/2 of the picture.
-        layers: Residual blocks of each level on the way down, and again on the way up.
-        label_channels: Of the embedding of the pose's labels.
-        init: Folder of a refiner to start from; its shape then counts.
-    """
-
-    channels: tuple[int, ...] = (40, 80, 160, 224)
-    layers: tuple[int, ...] = (1, 1, 2, 2)
-    label_channels: int = 8
-    init: str | None = None
-
-
-@dataclass(frozen=True)
-class RepairConfig:
-    """The pairs that a refiner learns from, made before it starts.
-
-    Attributes:
-        folder: Where they are kept; a folder made with the same settings is used again. Empty: in the run's folder.
-        count: How many, spread evenly over the split; each takes about 0.6 MB at 256x176.
-        pipeline: Folder of the pipeline whose pictures are to be repaired. None: the completed picture, blurred, stands
-            in for them, for a first training before there is a pipeline.
-        steps: Denoising steps; None takes the pipeline's own.
-        enlarges: How many times smaller the pipeline draws than the pictures are, so that the refiner learns to
-            enlarge; of a refiner to start from (model.init) the factor is replaced.
-        at_once: Pairs drawn at once.
-        backdrop_share: Share of the pairs before another backdrop; needs garment maps.
-        photographs: Folders of pictures to use as backdrops; without any they are drawn.
-    """
-
-    folder: str = ""
-    count: int = 12_000
-    pipeline: str | None = None
-    steps: int | None = None
-    enlarges: int = 1
-    at_once: int = 8
-    backdrop_share: float = 0.25
-    photographs: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        _at_least("pairs", {"count": self.count, "at_once": self.at_once, "enlarges": self.enlarges}, 1)
-        if not 0 <= self.backdrop_share <= 1:
-            raise ValueError(f"pairs.backdrop_share must lie in [0, 1], got {self.backdrop_share}")
-
-
-@dataclass(frozen=True)
-class RefinerAugmentationConfig:
-    """What happens to a pair in training, to completed, drawn and true picture alike but for the shift.
-
-    Attributes:
-        colour: Share of the pairs in other colours, contrast and brightness.
-        grain: Share of the pairs with noise, up to 4 % of the range.
-        shift: Share of the pairs whose completed picture is pulled about, as by an inexact map.
-        shift_pixels: By how many pixels at the most.
-        height: Of the part of each pair that is learned from, around a point of the body; 0 takes the whole. Most of a
-            whole picture is backdrop, which takes as long and teaches little.
-        width: Of it.
-    """
-
-    colour: float = 0.5
-    grain: float = 0.15
-    shift: float = 0.3
-    shift_pixels: float = 2.0
-    height: int = 0
-    width: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("colour", "grain", "shift"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"augmentation.{name} must lie in [0, 1], got {getattr(self, name)}")
-        _at_least("augmentation", {"shift_pixels": self.shift_pixels})
-        if self.height == self.width == 0:
-            return
-        _at_least("augmentation", {"height": self.height, "width": self.width}, 32)
-
-
-@dataclass(frozen=True)
-class RefinerLossConfig:
-    """The objective of a refiner; a part of weight 0 is not computed.
-
-    Attributes:
-        pixel: Weight of the error of the pixels.
-        charbonnier: Errors well below this count by their square, above by their size.
-        gradient: Weight of the error of differences between neighbours.
-        gradient_scales: At the picture's size, and at a half, a quarter, ... of it.
-        perceptual: Weight of the distance that the VGG network of ST-LPIPS sees. Without it pictures blur.
-        perceptual_share: Share of a batch's pictures that it looks at; it costs more than the refiner.
-        adversarial: Weight of a patch discriminator's opinion, balanced against the rest.
-    """
-
-    pixel: float = 1.0
-    charbonnier: float = 0.02
-    gradient: float = 0.5
-    gradient_scales: int = 3
-    perceptual: float = 0.5
-    perceptual_share: float = 0.25
-    adversarial: float = 0.0
-
-    def __post_init__(self) -> None:
-        weights = ("pixel", "charbonnier", "gradient", "perceptual", "adversarial")
-        _at_least("loss", {name: getattr(self, name) for name in weights})
-        _at_least("loss", {"gradient_scales": self.gradient_scales}, 1)
-        if not 0 < self.perceptual_share <= 1:
-            raise ValueError(f"loss.perceptual_share must lie in (0, 1], got {self.perceptual_share}")
-
-
-@dataclass(frozen=True)
-class RefinerValidationConfig:
-    """The fixed subset on which the training of a refiner is watched.
-
-    Attributes:
-        every: Steps between validations; 0 never validates.
-        pairs: How many pairs, spread evenly over the validation split.
-        preview_pairs: How many of them are drawn into the preview sheets.
-        best_metric: Which of loss, psnr, ssim, l1, st_lpips tells the best checkpoint.
-    """
-
-    every: int = 1000
-    pairs: int = 64
-    preview_pairs: int = 6
-    best_metric: Metric = "loss"
-
-    def __post_init__(self) -> None:
-        _at_least("validation", {"every": self.every, "preview_pairs": self.preview_pairs})
-        _at_least("validation", {"pairs": self.pairs}, 1)

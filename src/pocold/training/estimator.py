@@ -5,7 +5,7 @@ Legend: B pairs per process and backward pass (2B pictures), H W the data's pict
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,7 @@ from pocold.imaging import images
 from pocold.imaging.sheets import sheet_of_rows
 from pocold.models.densepose_estimator import DensePoseEstimator, EstimatorLoss, load_estimator
 from pocold.training.checkpoints import Progress
-from pocold.training.config import (
-    CorruptionConfig,
-    DataConfig,
-    EstimatorModelConfig,
-    EstimatorValidationConfig,
-    OptimizerConfig,
-    RunConfig,
-)
+from pocold.training.estimator_config import EstimatorTrainConfig
 from pocold.training.loader import Data, first_samples, open_training_data, open_validation_data
 from pocold.training.loop import Watch
 from pocold.training.model_card import estimator_card
@@ -43,19 +36,6 @@ from pocold.training.start import check_settings, first_batch, first_losses, mad
 LOSSES = ("loss", "entropy", "dice", "uv")
 _AT_ONCE = 16
 _SIZE = (128, 88)  # of the pictures that an estimator sees unless told otherwise
-
-
-@dataclass(frozen=True)
-class EstimatorTrainConfig:
-    """A run of ``pocold train-estimator``."""
-
-    data: DataConfig = field(default_factory=DataConfig)
-    model: EstimatorModelConfig = field(default_factory=EstimatorModelConfig)
-    corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
-    loss: EstimatorLoss = field(default_factory=EstimatorLoss)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    run: RunConfig = field(default_factory=RunConfig)
-    validation: EstimatorValidationConfig = field(default_factory=EstimatorValidationConfig)
 
 
 class EstimatorModel(nn.Module):

@@ -13,7 +13,7 @@ from pocold.data.latents import LatentWriter, mirrored_name
 from pocold.data.pairs import PairedTransform, Sample, hflip
 from pocold.data.pictures import Group, PairDataset
 from pocold.data.shards import ShardPairs
-from pocold.densepose.maps import resize_labels
+from pocold.densepose.encoding import resize_labels
 from pocold.models import autoencoder
 
 

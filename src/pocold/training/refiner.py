@@ -5,7 +5,7 @@ Legend: B pairs per process and backward pass, H W picture size.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,20 +27,11 @@ from pocold.models.discriminator import PatchDiscriminator
 from pocold.models.perceptual import load_st_lpips
 from pocold.models.refiner import Refiner, load_refiner
 from pocold.training.checkpoints import Progress
-from pocold.training.config import (
-    DataConfig,
-    OptimizerConfig,
-    RefinerAugmentationConfig,
-    RefinerLossConfig,
-    RefinerModelConfig,
-    RefinerValidationConfig,
-    RepairConfig,
-    RunConfig,
-)
 from pocold.training.loader import open_training_data, open_validation_data
 from pocold.training.loop import Watch
 from pocold.training.model_card import refiner_card
 from pocold.training.objectives import adaptive_weight, discriminator_loss, generator_loss, gradient_loss, pixel_loss
+from pocold.training.refiner_config import RefinerAugmentationConfig, RefinerLossConfig, RefinerTrainConfig
 from pocold.training.repairs import Drawer, pairs_folder, repair_batches
 from pocold.training.reporting import Reporter
 from pocold.training.results import averaged, write_network, write_preview
@@ -51,20 +42,6 @@ LOSSES = ("loss", "pixel", "gradient", "perceptual", "adversarial", "discriminat
 _SEEN = ("drawn", "completed", "confidence", "labels", "uv")
 _AT_ONCE = 8
 _SAY_EVERY = 50  # batches between words on how many pairs are made
-
-
-@dataclass(frozen=True)
-class RefinerTrainConfig:
-    """A run of ``pocold train-refiner``."""
-
-    data: DataConfig = field(default_factory=DataConfig)
-    pairs: RepairConfig = field(default_factory=RepairConfig)
-    model: RefinerModelConfig = field(default_factory=RefinerModelConfig)
-    augmentation: RefinerAugmentationConfig = field(default_factory=RefinerAugmentationConfig)
-    loss: RefinerLossConfig = field(default_factory=RefinerLossConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    run: RunConfig = field(default_factory=RunConfig)
-    validation: RefinerValidationConfig = field(default_factory=RefinerValidationConfig)
 
 
 class RefinerModel(nn.Module):

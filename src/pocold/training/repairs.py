@@ -20,8 +20,9 @@ from pocold.data.repairs import change_backdrop, completed_rows
 from pocold.densepose.maps import DensePose
 from pocold.models.refiner import enlarged
 from pocold.pipeline import PoseTransferPipeline
-from pocold.training.config import DataConfig, RepairConfig
+from pocold.training.config import DataConfig
 from pocold.training.loader import Data
+from pocold.training.refiner_config import RepairConfig
 
 _BLUR = 8  # an autoencoder's factor: what is left when nothing finer survives
 Rows = dict[str, Tensor]

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from pocold.data.pairs import collate
-from pocold.densepose.maps import DensePose, encode_pose
+from pocold.densepose.encoding import encode_pose
+from pocold.densepose.maps import DensePose
 from pocold.diffusion.guidance import guidance_formula
 from pocold.diffusion.losses import training_loss
 from pocold.diffusion.sampling import denoise
