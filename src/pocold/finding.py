@@ -13,8 +13,8 @@ from PIL import Image
 from pocold.checkpoints import weights_hash
 from pocold.densepose.maps import DensePose
 from pocold.imaging.images import ImageInput, load_image
+from pocold.models.blazepose_files import HOW, open_blazepose
 from pocold.models.densepose_estimator import DensePoseEstimator, estimate_densepose
-from pocold.models.pose_files import HOW, open_blazepose
 from pocold.people.body.keypoint_fitting import MIN_POINTS
 from pocold.people.body.keypoint_maps import draw_keypoints
 
@@ -52,7 +52,7 @@ def find_densepose(
     Raises:
         NobodyFoundError: if nobody is found, or fewer than ``person``.
         ValueError: if it is no picture; if ``person`` is given and BlazePose is not installed; or as
-            :func:`pocold.models.pose_files.open_blazepose`.
+            :func:`pocold.models.blazepose_files.open_blazepose`.
     """
     picture = load_image(photo, name)
     blazepose = open_blazepose(pose_model)

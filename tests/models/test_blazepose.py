@@ -10,7 +10,7 @@ from PIL import Image
 from dotted_people import blazepose, detector, dots, landmarks
 from pocold.densepose.keypoints import MEDIAPIPE
 from pocold.models.blazepose import BlazePose
-from pocold.models.pose_files import cache_folder, find_files, open_blazepose
+from pocold.models.blazepose_files import cache_folder, find_files, open_blazepose
 
 
 @pytest.mark.parametrize(

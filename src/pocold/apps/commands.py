@@ -154,6 +154,7 @@ def animate(
     loop: bool = True,
     with_map: bool = False,
     noise: Literal["shared", "surface", "fresh"] = "shared",
+    steady: float = 0.8,
     source_pose: tuple[Path, ...] = (),
     like: str = "source",
     frame: FrameName = "auto",
@@ -180,6 +181,7 @@ def animate(
         with_map: Show the maps beside the pictures.
         noise: Where each frame begins: shared is one noise for all, surface one that moves with the body, fresh another
             one for each frame (which flickers).
+        steady: How much of the frame before what no photograph shows keeps, from 0 (drawn anew in each) to below 1.
         source_pose: DensePose map of each photograph; STEM.iuv.png beside it if not given.
         like: Whose build and place the body has, see pocold transfer.
         frame: How photographs and maps of another size are brought to the model's, see pocold transfer.
@@ -188,7 +190,7 @@ def animate(
     from pocold.apps.animate.motions import Asked, Length
 
     asked = Asked(turn, walk, between, poses, pose, view, Length(fps, frames, seconds), loop)
-    run_animate(person, output, asked, with_map, noise, source_pose, like, frame, how)
+    run_animate(person, output, asked, with_map, noise, source_pose, like, frame, how, steady=steady)
 
 
 def bulk(

@@ -231,7 +231,7 @@ def _found(
 
 def _install() -> None:
     """Get BlazePose's files, and say where they are."""
-    from pocold.models.pose_files import install, open_blazepose
+    from pocold.models.blazepose_files import install, open_blazepose
 
     folder = install(lambda message: print(f"pocold: {message}", file=sys.stderr, flush=True))
     open_blazepose(folder)  # says so if the extra is missing

@@ -2,7 +2,7 @@
 
 BlazePose (Bazarevsky et al., 2020, arXiv:2006.10204) are two networks. One looks at the whole picture and gives each
 person's hips and a circle around the body; the other looks at that circle, turned upright, and gives points and a mask.
-The networks are files of the user's, see :mod:`pocold.models.pose_files`; the extra ``pose`` runs them.
+The networks are files of the user's, see :mod:`pocold.models.blazepose_files`; the extra ``pose`` runs them.
 
 Legend: H W picture size, A anchors, L = 39 points of which 33 are landmarks, h = 256 side of the second network.
 """

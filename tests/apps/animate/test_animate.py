@@ -9,6 +9,7 @@ import pytest
 from drawing_helpers import fails, pixels, pocold
 from PIL import Image, ImageSequence
 
+from pocold import PoseTransferPipeline
 from pocold.apps.animate.motions import Length, between, from_files, turn, walk
 from pocold.imaging.animations import read_notes
 from pocold.people.body.fitting import Stage, fit_pose
@@ -118,13 +119,15 @@ def shown(path):
 
 
 def test_frames_are_those_that_transfer_draws(here, capsys):
-    pocold("animate a.png --turn --pose stand --frames 2 -o out --like none --steps 2", model="sized")
+    pocold("animate a.png --turn --pose stand --frames 2 --steady 0 -o out --like none --steps 2", model="sized")
     Stage.of(None, SIZE).draw(parse_pose("stand").pose, -180).write(here / "back.png")
     pocold("transfer a.png --pose back.png -o single.png", model="sized")
     assert sorted(file.name for file in (here / "out").iterdir()) == ["frame-0001.png", "frame-0002.png"]
     np.testing.assert_array_equal(pixels(here / "out" / "frame-0002.png"), pixels(here / "single.png"))
     notes = read_notes(here / "out")
-    assert notes["again"].startswith("pocold animate a.png --turn --pose stand --fps 12 --frames 2 --like none -o out")
+    assert notes["again"].startswith(
+        "pocold animate a.png --turn --pose stand --fps 12 --frames 2 --steady 0 --like none -o out"
+    )
     assert notes["again"].endswith("--steps 2 --seed 0")
     assert notes["source"][0]["file"] == "a.png"
     capsys.readouterr()
@@ -144,6 +147,22 @@ def test_noise_is_one_for_all_or_another_for_each(here):
     np.testing.assert_array_equal(first["shared"], first["fresh"])
     assert (second["shared"] != second["fresh"]).any()
     assert (first["shared"] != first["surface"]).any()
+
+
+def test_unseen_parts_are_kept_from_frame_to_frame_unless_told_otherwise(here):
+    flags = "animate a.png --turn --pose stand --frames 6 --steps 1"
+    pocold(f"{flags} -o kept", model="sized")
+    pocold(f"{flags} --steady 0 -o anew", model="sized")
+    kept, anew = ([pixels(here / name / f"frame-000{i}.png") for i in range(1, 7)] for name in ("kept", "anew"))
+    np.testing.assert_array_equal(kept[0], anew[0])
+    assert all((one != other).any() for one, other in zip(kept[2:4], anew[2:4], strict=True))
+    assert (read_notes(here / "kept")["steady"], read_notes(here / "anew")["steady"]) == (0.8, 0.0)
+
+
+def test_a_model_that_does_not_know_what_is_seen_draws_each_frame_anew(here):
+    PoseTransferPipeline.from_preset("toy").save_pretrained(here / "model")
+    pocold("animate a.png --turn --frames 2 --steps 1 --size 128x88 -o out", model="model")
+    assert read_notes(here / "out")["steady"] == 0
 
 
 def test_maps_beside_and_a_repeated_walk(here):
@@ -178,6 +197,7 @@ def test_maps_of_another_size_are_framed(here):
         ("--between stand walk hips --frames 3 -o out.gif", "3 poses need more than 3 frames, got 3"),
         ("--between stand nowhere -o out.gif", "unknown pose 'nowhere'"),
         ("--walk --view above -o out.gif", "unknown view 'above'"),
+        ("--turn --steady 1 -o out.gif", "--steady: expected a share of at least 0 and below 1, got 1"),
         ("--turn --num-images 2 -o out.gif", "--num-images: an animation is drawn once"),
         ("--poses empty -o out.gif", "expected DensePose maps or keypoints in this folder, it is empty"),
         ("--poses empty --frames 3 -o out.gif", "a folder has one frame per file"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from pocold.apps.animate.motions import Asked
-from pocold.apps.animate.plan import Noise, plan_animation
+from pocold.apps.animate.plan import STEADY, Noise, check_steady, plan_animation
 from pocold.apps.drawing.draw import draw_all, measured
 from pocold.apps.drawing.front import TERMINAL, FrontEnd
 from pocold.apps.drawing.options import DrawOptions, FrameName
@@ -26,10 +26,12 @@ def run_animate(
     frame: FrameName,
     options: DrawOptions,
     front: FrontEnd = TERMINAL,
+    steady: float = STEADY,
 ) -> None:
     """The body of ``pocold animate``; see there."""
     options.check()
     asked.check()
+    check_steady(steady)
     if options.num_images != 1:
         raise ValueError("--num-images: an animation is drawn once; run the command again with another --seed")
     if output is None:
@@ -42,7 +44,16 @@ def run_animate(
     person = with_maps(person, model.pipeline, front.tell)
     report = Report(model, options, ["animate", *(file.name for file in files)])
     plan = plan_animation(
-        report, person, asked, noise=noise, maps=maps, like=like, frame=frame, with_map=with_map, tell=front.tell
+        report,
+        person,
+        asked,
+        noise=noise,
+        steady=steady,
+        maps=maps,
+        like=like,
+        frame=frame,
+        with_map=with_map,
+        tell=front.tell,
     )
     drawn: list[Image.Image] = []
     with measured(report), front.progress(len(plan.poses)) as progress:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from pocold.appearance import AppearanceCode
 from pocold.apps.animate.motions import Asked, Motion, from_files
+from pocold.apps.animate.steadying import steadied
 from pocold.apps.drawing.draw import Task
 from pocold.apps.drawing.options import DrawOptions, FrameName
 from pocold.apps.drawing.results import Report
@@ -24,6 +26,7 @@ from pocold.people.body.fitting import Stage
 from pocold.pipeline import PoseTransferPipeline
 
 Noise = Literal["shared", "surface", "fresh"]
+STEADY = 0.8  # halves the flicker of a turn, see benchmarks/flicker.py, and nothing is blurred to be seen
 _HEAD = {23, 24}
 
 
@@ -40,6 +43,7 @@ class AnimationPlan:
         size: (height, width) of the pictures.
         frame: how photographs and poses are framed.
         noise: where each frame begins.
+        steady: share of the frame before in what no photograph shows, see :mod:`pocold.apps.animate.steadying`.
         with_map: whether the maps stand beside the pictures.
         words: of the command line.
     """
@@ -52,6 +56,7 @@ class AnimationPlan:
     size: Size
     frame: FrameName
     noise: Noise
+    steady: float
     with_map: bool
     words: Sequence[str]
 
@@ -66,14 +71,20 @@ class AnimationPlan:
         assert isinstance(self.report.options, DrawOptions)
         return self.report.options
 
+    @cached_property
+    def code(self) -> AppearanceCode:
+        """The person, encoded."""
+        return encode_person(self.report.model.pipeline, self.person, asked_size(self.options), self.mode)
+
     def tasks(self) -> list[Task]:
         """What is to be drawn. The person is encoded here."""
-        pipeline = self.report.model.pipeline
-        code = encode_person(pipeline, self.person, asked_size(self.options), self.mode)
-        return frame_tasks(pipeline, code, self.poses, self.noise, self.options.seed)
+        return frame_tasks(self.report.model.pipeline, self.code, self.poses, self.noise, self.options.seed)
 
     def finished(self, pictures: Sequence[Image.Image]) -> list[Image.Image]:
         """The pictures of the tasks as frames."""
+        if self.steady:
+            assert self.code.surface is not None
+            pictures = list(steadied(pictures, self.poses, self.code.surface[0], self.steady))
         if self.with_map:
             pairs = zip(self.poses, pictures, strict=True)
             pictures = [_beside(picture, map_tile(pose, self.size)) for pose, picture in pairs]
@@ -84,6 +95,7 @@ class AnimationPlan:
         own = {
             "source": self.person.about(), "size": list(self.size), "frame": self.frame, **self.motion.about,
             "frames": len(self.poses) * self.motion.repeats, "fps": self.asked.length.fps, "noise": self.noise,
+            "steady": self.steady,
         }  # fmt: skip
         return self.report.settings(own, [*self.words, "-o", name], self.options.seed)
 
@@ -94,6 +106,7 @@ def plan_animation(
     asked: Asked,
     *,
     noise: Noise = "shared",
+    steady: float = STEADY,
     maps: Sequence[Path] = (),
     like: str = SOURCE,
     frame: FrameName = "auto",
@@ -107,6 +120,7 @@ def plan_animation(
     """
     assert isinstance(report.options, DrawOptions)
     asked.check()
+    check_steady(steady)
     pipeline = report.model.pipeline
     size = drawing_size(pipeline, (), person, asked_size(report.options))
     frame = chosen_frame(frame, [person])
@@ -122,10 +136,26 @@ def plan_animation(
     poses = [framed(pose, Frame(pose.size, size, mode)) for pose in motion.maps]
     words = asked.words() + (["--with-map"] if with_map else [])
     words += ["--noise", noise] if noise != "shared" else []
+    words += ["--steady", f"{steady:g}"] if steady != STEADY else []
     words += ["--source-pose", *(path.name for path in maps)] if maps else []
     words += ["--like", Path(like).name] if like != SOURCE else []
     words += ["--frame", frame] if frame != "pad" else []
-    return AnimationPlan(report, person, asked, motion, poses, size, frame, noise, with_map, words)
+    if not _keeps_surface(pipeline, person) or any(pose.uv is None for pose in poses):
+        steady = 0.0  # what is seen cannot be told
+    return AnimationPlan(report, person, asked, motion, poses, size, frame, noise, steady, with_map, words)
+
+
+def check_steady(steady: float) -> None:
+    """Raise a ValueError for a share that is none, or leaves nothing of the frame itself."""
+    if not 0 <= steady < 1:
+        raise ValueError(f"--steady: expected a share of at least 0 and below 1, got {steady:g}")
+
+
+def _keeps_surface(pipeline: PoseTransferPipeline, person: Person) -> bool:
+    """Whether the person's code holds what the photographs show."""
+    if person.code is not None:
+        return person.code.surface is not None
+    return pipeline.takes_surface_hint or pipeline.refiner is not None
 
 
 def _estimator(pipeline: PoseTransferPipeline) -> Callable[[], DensePoseEstimator]:

@@ -191,7 +191,7 @@ class Work:
             person = self._person(request, body.photo, body.code, maps)
             report = Report(self._model, options, ["animate", *(file.name for file in person.files)])
             plan = plan_animation(
-                report, person, asked, noise=body.noise, maps=maps, like=_like(request, body.like),
+                report, person, asked, noise=body.noise, steady=body.steady, maps=maps, like=_like(request, body.like),
                 frame=body.frame, with_map=body.with_map, tell=request.tell,
             )  # fmt: skip
             self._check_size(plan.size)

@@ -8,8 +8,16 @@ import tarfile
 
 import pytest
 
-from pocold.models import pose_files
-from pocold.models.pose_files import DETECTOR, LANDMARKS, VARIABLE, cache_folder, find_files, install, open_blazepose
+from pocold.models import blazepose_files
+from pocold.models.blazepose_files import (
+    DETECTOR,
+    LANDMARKS,
+    VARIABLE,
+    cache_folder,
+    find_files,
+    install,
+    open_blazepose,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +89,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="the program that stands
 def test_installing_keeps_the_two_files_and_tells_first(cache, npm, monkeypatch):
     content = package()
     npm(content)
-    monkeypatch.setattr(pose_files, "_SHA512", base64.b64encode(hashlib.sha512(content).digest()).decode())
+    monkeypatch.setattr(blazepose_files, "_SHA512", base64.b64encode(hashlib.sha512(content).digest()).decode())
     told = []
     assert install(told.append) == cache_folder() == cache
     assert sorted(file.name for file in cache.iterdir()) == sorted((DETECTOR, LANDMARKS[0]))
