@@ -15,8 +15,8 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 -q
 
-# The page, in Chromium (or what POCOLD_BROWSER names), and Ray Serve where the extra ray is installed; what is missing is
-# skipped and said.
+# The page, in Chromium (or what POCOLD_BROWSER names), Ray Serve where the extra ray is installed, and BlazePose where its
+# files are (pocold pose --install); what is missing is skipped and said.
 test-apps: $(VENV)/.installed-test-apps
 	$(BIN)/python -m pytest -q -m apps
 

@@ -5,6 +5,7 @@ with the one that the same request got alone; memory is read before, after all c
 again: what grows with the second wave would grow for ever.
 """
 
+import argparse
 import io
 import os
 import signal
@@ -22,7 +23,6 @@ from PIL import Image
 from pocold.people.poses import parse_pose
 from pocold.people.rendering.render import Shot, random_person
 
-CLIENTS, REQUESTS, WAVES = 200, 5, 2
 POSES, SEEDS = ("walk:side", "hips:back"), range(4)
 
 
@@ -59,8 +59,8 @@ def address_of(server: subprocess.Popen[bytes], words: Path) -> str:
     raise SystemExit(f"the server ended before it listened: {words.read_text()}")
 
 
-def measure(batch: int, folder: Path) -> str:
-    """One server with ``batch``: a row of the table."""
+def measure(batch: int, count: int, requests: int, folder: Path) -> str:
+    """One server with ``batch``, twice ``count`` clients with ``requests`` each: a row of the table."""
     command = [sys.executable, "-m", "pocold", "serve", "--port", "0", "--batch", str(batch), "--queue", "256"]
     words = folder / f"words-{batch}.txt"
     with words.open("wb") as file:  # not a pipe: a full pipe that nobody reads would stop the server
@@ -80,16 +80,16 @@ def measure(batch: int, folder: Path) -> str:
 
         def person(number: int) -> list[tuple[int, np.ndarray | None, int]]:
             with httpx.Client(base_url=address, timeout=600) as client:
-                return [asked(client, fields(code, number + n)) for n in range(REQUESTS)]
+                return [asked(client, fields(code, number + n)) for n in range(requests)]
 
         answers, seconds = [], 0.0
-        for _ in range(WAVES):
+        for _ in range(2):
             start = time.perf_counter()
-            with ThreadPoolExecutor(CLIENTS) as clients:
-                for number, some in enumerate(clients.map(person, range(CLIENTS))):
+            with ThreadPoolExecutor(count) as clients:
+                for number, some in enumerate(clients.map(person, range(count))):
                     answers += [(number + n, answer) for n, answer in enumerate(some)]
             seconds += time.perf_counter() - start
-            time.sleep(2)
+            time.sleep(3)
             memory.append(resident(server.pid))
         wrong = sum(
             picture is None or np.abs(picture - alone[n % len(alone)]).max() > 1 for n, (_, picture, _) in answers
@@ -107,6 +107,11 @@ def measure(batch: int, folder: Path) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--requests", type=int, default=5)
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 4])
+    given = parser.parse_args()
     pose = parse_pose("relaxed:front")
     picture = random_person(3, 0).draw([Shot(pose.pose, pose.view, pose.crop)], (256, 176))[0]
     print(
@@ -116,8 +121,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         Image.fromarray(np.asarray(picture.image)).save(Path(folder) / "photo.png")
         picture.densepose.write(Path(folder) / "map.png")
-        for batch in (1, 4):
-            print(measure(batch, Path(folder)), flush=True)
+        for batch in given.batch:
+            print(measure(batch, given.clients, given.requests, Path(folder)), flush=True)
 
 
 if __name__ == "__main__":

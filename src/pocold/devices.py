@@ -1,5 +1,6 @@
-"""Where the networks compute, in which precision, the memory that it took, and when worker processes end."""
+"""Where the networks compute, in which precision, the memory that it takes, and when worker processes end."""
 
+import ctypes
 import multiprocessing
 import os
 import sys
@@ -38,6 +39,15 @@ def peak_memory(device: torch.device) -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+def release_memory() -> None:
+    """Give free memory back to the system, where the C library keeps it for itself (glibc does); else do nothing."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # another C library, or Windows
+        return
+    trim(0)
 
 
 def end_with_parent() -> None:

@@ -90,6 +90,7 @@ def places(found):
     return {n: p for n, p, c in zip(keypoints.names, keypoints.points, keypoints.confidence, strict=True) if c > 0.5}
 
 
+@pytest.mark.apps
 def test_real_photographs(real):
     data = pytest.importorskip("skimage.data")
     (astronaut,) = real.people(Image.fromarray(data.astronaut()))
@@ -105,6 +106,7 @@ def test_real_photographs(real):
     assert not camera.mask[450, 450]
 
 
+@pytest.mark.apps
 def test_real_files_of_another_kind_are_refused(real, tmp_path):
     files = find_files(cache_folder())
     with pytest.raises(ValueError, match=r"another network: expected pictures \(1, 224, 224, 3\)"):
@@ -115,6 +117,7 @@ def test_real_files_of_another_kind_are_refused(real, tmp_path):
         BlazePose.load(broken, files.landmarks)
 
 
+@pytest.mark.apps
 def test_the_real_networks_find_nobody_where_nobody_is(real):
     data = pytest.importorskip("skimage.data")
     for name in ("coffee", "cat", "coins", "clock", "brick", "moon"):

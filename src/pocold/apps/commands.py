@@ -181,7 +181,8 @@ def animate(
         with_map: Show the maps beside the pictures.
         noise: Where each frame begins: shared is one noise for all, surface one that moves with the body, fresh another
             one for each frame (which flickers).
-        steady: How much of the frame before what no photograph shows keeps, from 0 (drawn anew in each) to below 1.
+        steady: How much of the frame before a point of the body keeps, from 0 (drawn anew in each frame) to below 1;
+            points that a photograph shows keep half as much.
         source_pose: DensePose map of each photograph; STEM.iuv.png beside it if not given.
         like: Whose build and place the body has, see pocold transfer.
         frame: How photographs and maps of another size are brought to the model's, see pocold transfer.

@@ -1,4 +1,4 @@
-"""What no photograph shows is kept from frame to frame, and nothing else."""
+"""The points of the body are kept from frame to frame, those that no photograph shows most."""
 
 import numpy as np
 import pytest
@@ -37,20 +37,24 @@ def plain(value):
     return Image.new("RGB", SIZE[::-1], (value,) * 3)
 
 
-def test_unseen_parts_are_mixed_with_the_frame_before_and_the_rest_stays():
+def test_points_of_the_body_are_mixed_with_the_frame_before_unseen_ones_more():
     poses = [pose(), pose(3), pose(6)]
     frames = [np.asarray(f) for f in steadied([plain(100), plain(200), plain(200)], poses, surface(), 0.75)]
     assert (frames[0] == 100).all()
-    for frame, moved, mixed in zip(frames[1:], poses[1:], (125, 144), strict=True):
-        assert (frame[moved.labels == 1] == mixed).all()  # 100 + 100 / 4; of these 75 % and 200 / 4
-        assert (frame[moved.labels != 1] == 200).all()
+    # unseen: 100 * 0.75 + 200 * 0.25, then of that; seen: 100 * 0.375 + 200 * 0.625, then of that
+    for frame, moved, unseen, seen in zip(frames[1:], poses[1:], (125, 144), (162, 186), strict=True):
+        assert (frame[moved.labels == 1] == unseen).all()
+        assert (frame[moved.labels == 2] == seen).all()
+        assert (frame[moved.labels == 0] == 200).all()
 
 
 def test_what_the_frame_before_does_not_show_is_taken_as_it_is_drawn():
     before = pose()
     hidden = DensePose(np.where(before.labels == 1, 0, before.labels), before.uv)
     frames = list(steadied([plain(100), plain(200)], [hidden, pose(2)], surface(), 0.75))
-    assert (np.asarray(frames[1]) == 200).all()
+    frame = np.asarray(frames[1])
+    assert (frame[pose(2).labels != 2] == 200).all()
+    assert (frame[pose(2).labels == 2] < 200).all()
 
 
 def test_a_share_of_nothing_changes_nothing():

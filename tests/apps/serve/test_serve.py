@@ -5,6 +5,7 @@ import io
 import json
 import socket
 import tempfile
+import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -325,6 +326,41 @@ def test_a_client_that_leaves_stops_its_work(client, person):
     wait_for(lambda: client.service.running == 0, 10)  # 4000 steps would take longer
     assert len(client.service.drawer) == 0
     assert client.service.metrics.value("pocold_pictures_total") - pictures < 16
+
+
+def test_requests_that_wait_hold_no_thread(drawn_folder, person):
+    def own_threads():
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("pocold-")]
+
+    before = len(own_threads())
+    with served(drawn_folder / "sized", batch=1) as client, ThreadPoolExecutor(12) as others:
+        asked = {**person, "pose": "walk", "steps": 60}
+        answers = [others.submit(post, client, "/v1/transfer", **asked) for _ in range(12)]
+        wait_for(lambda: client.service.running == 12)
+        most = 0
+        while any(not answer.done() for answer in answers):
+            most = max(most, len(own_threads()) - before)
+            time.sleep(0.01)
+        assert [answer.result().status_code for answer in answers] == [200] * 12
+    assert 0 < most <= 4  # two prepare, one draws, one answers
+
+
+def test_memory_is_given_back_when_there_is_nothing_to_do(drawn_folder, person, monkeypatch):
+    from pocold.apps.serve import app
+
+    rests = []
+    monkeypatch.setattr(app, "_IDLE", 0.1)
+    monkeypatch.setattr(app, "release_memory", lambda: rests.append(time.monotonic()))
+    with served(drawn_folder / "sized") as client, ThreadPoolExecutor(1) as other:
+        asked = {**person, "pose": "walk", "steps": 250}
+        slow = other.submit(post, client, "/v1/transfer", **asked)
+        wait_for(lambda: client.service.running == 1)
+        assert client.post("/v1/pose", data={"pose": "walk"}).status_code == 200
+        assert slow.result().status_code == 200
+        done = time.monotonic()
+        wait_for(lambda: rests)
+    assert len(rests) == 1
+    assert rests[0] >= done - 0.1  # not beside the slow one
 
 
 def test_a_batch_with_one_that_cannot_be_drawn_draws_the_others(client, person):

@@ -26,7 +26,7 @@ from pocold.people.body.fitting import Stage
 from pocold.pipeline import PoseTransferPipeline
 
 Noise = Literal["shared", "surface", "fresh"]
-STEADY = 0.8  # halves the flicker of a turn, see benchmarks/flicker.py, and nothing is blurred to be seen
+STEADY = 0.8  # halves the flicker, see benchmarks/flicker.py; nothing is blurred to be seen
 _HEAD = {23, 24}
 
 
@@ -43,7 +43,7 @@ class AnimationPlan:
         size: (height, width) of the pictures.
         frame: how photographs and poses are framed.
         noise: where each frame begins.
-        steady: share of the frame before in what no photograph shows, see :mod:`pocold.apps.animate.steadying`.
+        steady: share of the frame before in the body, see :mod:`pocold.apps.animate.steadying`.
         with_map: whether the maps stand beside the pictures.
         words: of the command line.
     """

@@ -31,6 +31,7 @@ from pocold.apps.serve.requests import (
 )
 from pocold.apps.serve.stages import Stages, Steps
 from pocold.apps.serve.work import MOVING, Work
+from pocold.devices import release_memory
 
 _LEFT = 499  # what servers write down for a client that has left; nobody reads it
 
@@ -51,6 +52,7 @@ class Service:
         self.draining = False
         self._stages = Stages(self.drawer)
         self._tasks: set[asyncio.Task[Answer]] = set()
+        self._resting: asyncio.Future[None] | None = None
         self.metrics.gauge("pocold_requests_running", "Requests drawn and waiting.", lambda: self.running)
         self.metrics.gauge("pocold_pictures_waiting", "Pictures waiting to be drawn.", lambda: len(self.drawer))
         self.metrics.gauge("pocold_codes", "Appearance codes in memory.", lambda: len(self.work.codes))
@@ -108,8 +110,15 @@ class Service:
     def _done(self, result: "asyncio.Task[Answer]") -> None:
         self.running -= 1
         self._tasks.discard(result)
+        if self.running == 0 and not self.draining:
+            result.get_loop().call_later(_IDLE, self._rest)
         if not result.cancelled():
             result.exception()  # else asyncio complains of one that nobody asked for
+
+    def _rest(self) -> None:
+        """Keep no memory that nobody needs, if there is still nothing to do."""
+        if self.running == 0 and not self.draining:
+            self._resting = asyncio.get_running_loop().run_in_executor(None, release_memory)
 
     def _wait(self) -> int:
         """Seconds until there is likely to be room."""
@@ -123,6 +132,7 @@ class Service:
 
 
 _CLOSE = {"Connection": "close"}
+_IDLE = 1.0  # seconds without a request after which memory is given back
 
 
 async def _until_left(request: Request) -> None:
