@@ -1,5 +1,6 @@
 """A photograph as one value: which map it has, which part is meant, and picture and map brought to a size together."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +104,20 @@ def test_metadata_tell_the_file_and_who_found_the_map(tmp_path):
     given = Photo(tmp_path / "anna.png", Image.new("RGB", (8, 8)))
     assert set(given.about()) == {"file", "sha256"}
     assert Photo(given.path, given.picture, found_by="abc").about() == {**given.about(), "map": "estimated by abc"}
+
+
+def test_labels_alone_get_the_coordinates_that_are_found_in_the_picture():
+    given = replace(photo(), pose=body(uv=False))
+    known, told = given.with_uv(colour_estimator())
+    found = estimate_densepose(photo_of(), colour_estimator())
+    assert np.array_equal(known.pose.labels, given.pose.labels)
+    both = (given.pose.labels == found.labels) & (found.labels > 0)
+    assert both.any()
+    assert np.array_equal(known.pose.uv[:, both], found.uv[:, both])
+    assert told == "anna.png: its map has labels only, so U and V were taken from the map that is found in the picture"
+    assert known.found_by is None
+    assert known.uv_by is not None
+    _, told = replace(photo(), pose=body(label=9, uv=False)).with_uv(colour_estimator())
+    assert told.endswith("; that does not show right upper leg front, which will have one colour each")
+    with pytest.raises(ValueError, match=r"anna\.png: no person was found"):
+        given.with_uv(constant_estimator(0))

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from estimators import SIZE, colour_estimator, constant_estimator, photo_of
-from pocold import PoseTransferPipeline
+from pocold import DensePose, PoseTransferPipeline
 from pocold.models.densepose_estimator import DensePoseEstimator, estimate_densepose
+from pocold.photographs import InferredWarning
 
 STEPS = {"num_inference_steps": 1, "output_type": "np"}
 
@@ -102,3 +103,12 @@ def test_half_precision_finds_the_same_parts(hinted):
     found = estimate_densepose(photo_of(), hinted.densepose_estimator)
     half = estimate_densepose(photo_of(), colour_estimator().to(torch.bfloat16))
     assert (found.labels == half.labels).mean() > 0.99
+
+
+def test_maps_with_labels_only_get_u_and_v_from_the_photograph(hinted):
+    photo = photo_of()
+    found = estimate_densepose(photo, colour_estimator())
+    expected = hinted.encode_appearance(photo, source_pose=found)
+    with pytest.warns(InferredWarning, match="source: its map has labels only, so U and V were taken from the map"):
+        code = hinted.encode_appearance(photo, source_pose=DensePose(found.labels))
+    assert torch.equal(code.surface[0].layers[0][1][0].uv, expected.surface[0].layers[0][1][0].uv)

@@ -4,6 +4,7 @@ Legend: B pictures or people, C latent channels, h w latent size.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from pocold.imaging.images import Frame, FrameMode, ImageInput
 from pocold.models import autoencoder
 from pocold.models.densepose_estimator import DensePoseEstimator
 from pocold.people.body.keypoint_maps import load_any_pose
-from pocold.photographs import Photo, map_tensors
+from pocold.photographs import InferredWarning, Photo, map_tensors
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,9 @@ def load_photographs(
     Yields:
         For each ``(1, 3, H, W)`` in [-1, 1], labels uint8 ``(1, H, W)`` and U, V ``(1, 2, H, W)``, or None.
 
+    Warns:
+        InferredWarning: if a map has labels only, and ``estimator`` finds their U and V.
+
     Raises:
         ValueError: for pictures or maps that cannot be used, or too few maps.
     """
@@ -231,6 +235,10 @@ def load_photographs(
         if purpose is not None:
             if poses:
                 pose = load_any_pose(poses[i], pose_name)
+                if pose.uv is None and uv_for is not None and estimator is not None:
+                    known, told = replace(photo, pose=pose).with_uv(estimator)
+                    warnings.warn(told, InferredWarning, stacklevel=4)
+                    pose = known.need_pose(uv_for)
             else:
                 assert estimator is not None
                 pose = photo.found(estimator).need_pose(purpose)

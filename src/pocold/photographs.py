@@ -15,9 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from pocold.densepose.beside import MAPS_BESIDE, Maps, find_map
+from pocold.densepose.coordinates import with_coordinates
 from pocold.densepose.formats.reading import read_pose
 from pocold.densepose.framing import PersonFrame
 from pocold.densepose.keypoints import is_keypoints
+from pocold.densepose.labels import LABEL_NAMES
 from pocold.densepose.maps import ChannelOrder, DensePose, require_uv
 from pocold.finding import advice, find_densepose
 from pocold.imaging.files import origin
@@ -26,6 +28,12 @@ from pocold.models.densepose_estimator import DensePoseEstimator
 from pocold.people.body.keypoint_maps import read_keypoint_pose
 
 Size = tuple[int, int]
+
+
+class InferredWarning(UserWarning):
+    """U and V that a map lacks were taken from another one."""
+
+
 # Beside the photograph, or as pocold synth lays them out: img/NAME.jpg with iuv/NAME.png.
 _MAPS = (*MAPS_BESIDE, Maps("{folder}/../iuv/{stem}.png"))
 
@@ -42,12 +50,14 @@ class Photo:
         picture: RGB, H x W.
         pose: its DensePose map, of its size, if known.
         found_by: SHA-256 of the weights that the map was found with; None for a map that was given.
+        uv_by: likewise, of a map that was given with labels only.
     """
 
     path: Path
     picture: Image.Image
     pose: DensePose | None = None
     found_by: str | None = None
+    uv_by: str | None = None
 
     @property
     def size(self) -> Size:
@@ -65,7 +75,8 @@ class Photo:
 
     def about(self) -> dict[str, str]:
         """Where it comes from, for the metadata of what is made of it."""
-        return origin(self.path) | ({} if self.found_by is None else {"map": f"estimated by {self.found_by}"})
+        told = {} if self.found_by is None else {"map": f"estimated by {self.found_by}"}
+        return origin(self.path) | (told if self.uv_by is None else {"map": f"U and V estimated by {self.uv_by}"})
 
     def found(
         self, estimator: DensePoseEstimator, person: int | None = None, pose_model: Path | None = None
@@ -77,6 +88,23 @@ class Photo:
         """
         found = find_densepose(self.picture, estimator, str(self.path), person=person, pose_model=pose_model)
         return replace(self, pose=found.pose, found_by=found.by)
+
+    def with_uv(self, estimator: DensePoseEstimator) -> tuple["Photo", str]:
+        """With U and V for a map that has labels only: those of the map that is found in the picture, by its labels.
+
+        Returns:
+            The photograph, and what to tell its user.
+
+        Raises:
+            ValueError: if nobody is found, or the map has another size than the picture; see :meth:`found`.
+        """
+        assert self.pose is not None
+        found = self.found(estimator)
+        pose, guessed = with_coordinates(self.pose, found.need_pose("U and V"))
+        names = ", ".join(LABEL_NAMES[part] for part in sorted(guessed))
+        told = f"{self.path}: its map has labels only, so U and V were taken from the map that is found in the picture"
+        told += f"; that does not show {names}, which will have one colour each" if guessed else ""
+        return replace(self, pose=pose, uv_by=found.found_by), told
 
     def through(self, frame: Frame | PersonFrame) -> "Photo":
         """Picture and map as a frame shows them, h x w."""

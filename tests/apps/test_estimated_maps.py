@@ -134,3 +134,19 @@ def test_the_bundled_estimator_finds_a_synthetic_person():
     body = truth.labels > 0
     assert (found.labels == truth.labels)[body].mean() > 0.75
     assert ((found.labels > 0) & body).sum() / ((found.labels > 0) | body).sum() > 0.75
+
+
+def test_a_map_of_labels_only_is_completed_from_the_photograph(own, capsys):
+    found = estimate_densepose("photo.png", colour_estimator())
+    write_pose(found, "given.npz")
+    DensePose(found.labels).write("labels.png")
+    pocold("transfer photo.png --source-pose labels.png --pose b.iuv.png -o labels-only.png", model="finds")
+    assert "photo.png: its map has labels only, so U and V were taken from the map" in capsys.readouterr().err
+    (source,) = read_png_metadata("labels-only.png")["source"]
+    assert source["map"] == f"U and V estimated by {weights_hash(colour_estimator())}"
+    pocold("transfer photo.png --source-pose given.npz --pose b.iuv.png -o given.png", model="finds")
+    assert np.array_equal(pixels("labels-only.png"), pixels("given.png"))
+    pocold("transfer photo.png --source-pose labels.png --pose b.iuv.png -o not-needed.png", model="toy")
+    assert "labels only" not in capsys.readouterr().err
+    message = fails(capsys, "transfer photo.png --source-pose labels.png --pose b.iuv.png -o out.png", model="hint")
+    assert "its DensePose map has labels only" in message

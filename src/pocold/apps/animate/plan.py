@@ -15,7 +15,17 @@ from pocold.apps.animate.steadying import steadied
 from pocold.apps.drawing.draw import Task
 from pocold.apps.drawing.options import DrawOptions, FrameName
 from pocold.apps.drawing.results import Report
-from pocold.apps.drawing.sources import Person, Size, Tell, chosen_frame, cut_out, encode_person, frame_mode, framed
+from pocold.apps.drawing.sources import (
+    Person,
+    Size,
+    Tell,
+    chosen_frame,
+    cut_out,
+    encode_person,
+    frame_mode,
+    framed,
+    keeps_surface,
+)
 from pocold.apps.drawing.targets import SOURCE, drawing_size, reference_map
 from pocold.apps.transfer import asked_size, map_tile
 from pocold.densepose.maps import DensePose, require_uv
@@ -155,7 +165,7 @@ def _keeps_surface(pipeline: PoseTransferPipeline, person: Person) -> bool:
     """Whether the person's code holds what the photographs show."""
     if person.code is not None:
         return person.code.surface is not None
-    return pipeline.takes_surface_hint or pipeline.refiner is not None
+    return keeps_surface(pipeline)
 
 
 def _estimator(pipeline: PoseTransferPipeline) -> Callable[[], DensePoseEstimator]:

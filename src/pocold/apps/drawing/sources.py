@@ -17,7 +17,7 @@ from pocold.finding import NobodyFoundError
 from pocold.imaging.files import MAX_PIXELS, PICTURE_ERRORS, origin
 from pocold.imaging.images import FrameMode
 from pocold.models import autoencoder
-from pocold.models.densepose_estimator import open_estimator
+from pocold.models.densepose_estimator import DensePoseEstimator, open_estimator
 from pocold.photographs import Photo, Size, check_map_size
 from pocold.photographs import framed as framed  # imported from here by the apps
 from pocold.photographs import read_photo as read_photo
@@ -106,12 +106,14 @@ def with_map(photo: Photo, pipeline: PoseTransferPipeline, tell: Tell = warn) ->
 
     Its estimator is the pipeline's, or else the bundled one.
 
-    A photograph in which nobody is found stays without; whatever needs the map will say so. That a map was estimated
-    goes to ``tell``.
+    A photograph in which nobody is found stays without; whatever needs the map will say so. A map with labels only gets
+    U and V if the pipeline needs them. What was found goes to ``tell``.
     """
-    if photo.pose is not None:
+    if photo.pose is not None and (photo.pose.uv is not None or not keeps_surface(pipeline)):
         return photo
     estimator = pipeline.densepose_estimator or open_estimator().to(pipeline.device)
+    if photo.pose is not None:
+        return _with_uv(photo, estimator, tell)
     try:
         found = photo.found(estimator)
     except NobodyFoundError:
@@ -121,6 +123,21 @@ def with_map(photo: Photo, pipeline: PoseTransferPipeline, tell: Tell = warn) ->
         "--show look.png draws it, --source-pose FILE gives a better one"
     )
     return found
+
+
+def _with_uv(photo: Photo, estimator: DensePoseEstimator, tell: Tell) -> Photo:
+    """A photograph whose map has labels only, with U and V if somebody is found in it."""
+    try:
+        known, told = photo.with_uv(estimator)
+    except NobodyFoundError:
+        return photo
+    tell(told)
+    return known
+
+
+def keeps_surface(pipeline: PoseTransferPipeline) -> bool:
+    """Whether the codes of a pipeline hold what the photographs show, for which maps need U and V."""
+    return pipeline.takes_surface_hint or pipeline.refiner is not None
 
 
 def with_maps(person: Person, pipeline: PoseTransferPipeline, tell: Tell = warn) -> Person:
@@ -185,7 +202,7 @@ def encode_person(
         return person.code
     size = working_size(pipeline, asked, person.photos[0].size)
     photos, poses = person.photos, None
-    if pipeline.takes_surface_hint or pipeline.refiner is not None or parts is not None:
+    if keeps_surface(pipeline) or parts is not None:
         poses = [photo.need_pose("this model" if parts is None else "taking parts") for photo in photos]
     for photo in photos if parts is not None else ():
         wanted = body_part_labels(parts or ())
