@@ -226,7 +226,8 @@ def _found(
     try:
         return photo.found(estimator, person, pose_model).need_pose("its map"), photo.picture
     except ValueError as error:
-        raise ValueError(str(error) if no_map is None else f"{no_map}; and as a photograph: {error}") from None
+        alone = no_map is None or person is not None  # who names a person means a photograph
+        raise ValueError(str(error) if alone else f"{no_map}; and as a photograph: {error}") from None
 
 
 def _install() -> None:

@@ -13,7 +13,7 @@ from pocold.apps.drawing.options import FrameName
 from pocold.densepose.correspondence import HIDDEN
 from pocold.densepose.labels import body_part_labels
 from pocold.densepose.maps import DensePose
-from pocold.finding import NobodyFoundError
+from pocold.finding import NobodyFoundError, advice
 from pocold.imaging.files import MAX_PIXELS, PICTURE_ERRORS, origin
 from pocold.imaging.images import FrameMode
 from pocold.models import autoencoder
@@ -120,7 +120,7 @@ def with_map(photo: Photo, pipeline: PoseTransferPipeline, tell: Tell = warn) ->
         return photo
     tell(
         f"{photo.path}: no DensePose map was given, so it was estimated; pocold pose {photo.path} "
-        "--show look.png draws it, --source-pose FILE gives a better one"
+        f"--show look.png draws it, --source-pose FILE gives a better one{advice()}"
     )
     return found
 
