@@ -82,7 +82,7 @@ def cpu_seconds() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", type=int, default=6)
-    parser.add_argument("--size", default="128x88")
+    parser.add_argument("--size", default="128x96")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--ray", action="store_true", help="also on a local Ray cluster")
     given = parser.parse_args()

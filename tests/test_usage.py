@@ -47,10 +47,10 @@ def mistake(capsys, *words):
         ),
         ("mix a.png", "PEOPLE: expected 2 values, got fewer"),
         ("pose walk -o", "--output: expected a value, got none"),
-        ("transfer a.png --frame foo", "--frame: expected one of pad, crop, stretch, person, got 'foo'"),
+        ("transfer a.png --frame foo", "--frame: expected one of auto, pad, crop, stretch, person, got 'foo'"),
         (
             "transfer a.png --frame crp",
-            "--frame: expected one of pad, crop, stretch, person, got 'crp'; did you mean crop?",
+            "--frame: expected one of auto, pad, crop, stretch, person, got 'crp'; did you mean crop?",
         ),
         ("demo --steps many", "--steps: expected a whole number, got 'many'"),
         ("transfer a.png --eta many", "--eta: expected a number, got 'many'"),
