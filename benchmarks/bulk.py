@@ -20,11 +20,13 @@ from PIL import Image
 
 from benchmarks.measure import machine
 from pocold.cli import main as pocold
+from pocold.imaging.images import Frame
 from pocold.imaging.metadata import write_png
+from pocold.people.body.fitting import fit_pose
 from pocold.people.body.keypoint_maps import load_any_pose
-from pocold.people.body.posing import draw_densepose
 from pocold.people.poses import parse_pose
 from pocold.people.rendering.render import Shot, random_person
+from pocold.photographs import framed
 from pocold.pipeline import PoseTransferPipeline
 
 POSES = ("walk:side", "hips:back", "wave:30", "stand:front")
@@ -56,15 +58,15 @@ def transfers(rows: Rows, how: str) -> None:
 
 
 def loop(rows: Rows, size: tuple[int, int], steps: int) -> None:
-    """What a script does: one pipeline, each row from its files."""
+    """What a script does: one pipeline, each row from its files, the pose struck by the person of the photograph."""
     pipeline = PoseTransferPipeline.from_bundled()
     pipeline.set_progress_bar_config(disable=True)
     for number, (photo, pose, seed) in enumerate(rows):
-        named = parse_pose(pose)
+        own = load_any_pose(photo.replace(".png", ".iuv.png"))
         drawn = pipeline(
             photo,
-            draw_densepose(named.pose, named.view, named.crop, size),
-            source_pose=load_any_pose(photo.replace(".png", ".iuv.png")),
+            fit_pose(parse_pose(pose), framed(own, Frame(own.size, size))),
+            source_pose=own,
             height=size[0],
             width=size[1],
             num_inference_steps=steps,
@@ -81,8 +83,8 @@ def cpu_seconds() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--people", type=int, default=6)
-    parser.add_argument("--size", default="128x96")
+    parser.add_argument("--people", type=int, default=8)
+    parser.add_argument("--size", default="256x176")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--ray", action="store_true", help="also on a local Ray cluster")
     given = parser.parse_args()

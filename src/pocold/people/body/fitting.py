@@ -63,6 +63,13 @@ def _standing(turn: int, weight: float) -> _Measures:
     return _measure(draw_densepose(POSES["stand"], turn, "full", (256, 176), shape).labels)
 
 
+@cache  # of one size and seven weights likewise
+def _upright(size: tuple[int, int], shape: BodyShape) -> tuple[_Measures, Camera]:
+    """A build seen from the front, and the camera that frames it."""
+    body = pose_body(POSES["stand"], 0, "full", size, shape)
+    return _measure(body.densepose().labels), body.camera
+
+
 def _build(reference: _Measures, size: tuple[int, int]) -> BodyShape:
     """The average body, as heavy as makes its torso as wide as the reference's, seen from the same side."""
     if reference.width == 0:
@@ -106,8 +113,7 @@ def _fit(named: NamedPose, reference: DensePose) -> tuple[PosedBody, Camera, Bod
     shape = _build(seen, reference.size)
     body = pose_body(named.pose, named.view, "full", reference.size, shape)
     drawn = _measure(body.densepose().labels)
-    upright = _measure(draw_densepose(POSES["stand"], 0, "full", reference.size, shape).labels)
-    default = pose_body(POSES["stand"], 0, "full", reference.size, shape).camera
+    upright, default = _upright(reference.size, shape)
     if seen.whole and upright.whole:
         # the same lens and the same distance: focal length alone carries the scale
         scale = seen.whole / upright.whole * default.focal / body.camera.focal
