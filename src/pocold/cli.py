@@ -66,16 +66,19 @@ def convert(
     print(output)
 
 
-def export_estimator(estimator: Positional[Path], output: Annotated[Path, OUTPUT]) -> None:
+def export_estimator(estimator: Positional[Path], output: Annotated[Path, OUTPUT], overwrite: bool = False) -> None:
     """Write a DensePose estimator as ONNX, for programs without torch: photo (B, 3, H, W) in [-1, 1] to labels, logits
     (B, 25, H, W), and uv (B, 2, H, W), for any H and W.
 
     Args:
         estimator: Folder of the estimator.
         output: File to write, such as estimator.onnx.
+        overwrite: Replace an existing file.
     """
     from pocold.conversion.onnx import export_estimator as export
+    from pocold.imaging.files import check_replaceable
 
+    check_replaceable([output], [], overwrite, lambda _: False)
     export(estimator, output)
     print(output)
 

@@ -25,6 +25,10 @@ def test_onnxruntime_says_the_same_at_any_size(folder, tmp_path, capsys):
     path = tmp_path / "estimator.onnx"
     main(["export-estimator", str(folder), "-o", str(path)])
     assert capsys.readouterr().out.strip().endswith(str(path))
+    with pytest.raises(SystemExit):
+        main(["export-estimator", str(folder), "-o", str(path)])
+    assert "estimator.onnx exists and was not written by this command" in capsys.readouterr().err
+    main(["export-estimator", str(folder), "-o", str(path), "--overwrite"])
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     estimator = DensePoseEstimator.from_pretrained(folder).eval()
     for shape in ((1, 3, 64, 44), (2, 3, 128, 88), (1, 3, 61, 47)):

@@ -154,6 +154,14 @@ def test_check_command(whole_trees, tmp_path, capsys):
     assert report["splits"]["train"]["people"] == sorted(report["splits"]["train"]["people"])
     assert sum(report["splits"]["train"]["sizes"].values()) == report["splits"]["train"]["pictures"]
     assert "sheet.png: pairs with their maps" in err
+    (tmp_path / "notes.png").write_text("mine")
+    code, _, err = run(capsys, *command[:-1], tmp_path / "notes.png")
+    assert (code, (tmp_path / "notes.png").read_text()) == (2, "mine")
+    assert (
+        "notes.png exists and was not written by this command; write elsewhere, or replace it with --overwrite" in err
+    )
+    assert run(capsys, *command[:-1], tmp_path / "notes.png", "--overwrite")[0] == 1
+    assert Image.open(tmp_path / "notes.png").width > 0
     code, _, err = run(capsys, "data", "check", tree.root)
     assert code == 2
     assert "no DensePose map was found" in err

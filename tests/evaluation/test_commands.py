@@ -1,5 +1,6 @@
 """The commands as a user runs them: one process, several, killed and run again."""
 
+import contextlib
 import json
 import os
 import signal
@@ -96,6 +97,16 @@ def test_baselines_need_no_model(arguments, people, tmp_path, capsys):
     printed = capsys.readouterr()
     assert printed.err == ""
     assert (tmp_path / "t.md").read_text() == printed.out
+    (tmp_path / "notes.md").write_text("mine\n")
+    for place, ends in (("t.md", False), ("notes.md", True)):  # a table is replaced, something else is not
+        words = ["compare", str(tmp_path / "copy"), str(tmp_path / "warp"), "-o", str(tmp_path / place)]
+        with pytest.raises(SystemExit) if ends else contextlib.nullcontext():
+            main(words)
+    assert "notes.md exists and was not written by this command" in capsys.readouterr().err
+    assert (tmp_path / "notes.md").read_text() == "mine\n"
+    main([*words, "--overwrite"])
+    assert (tmp_path / "notes.md").read_text().startswith("| | ")
+    capsys.readouterr()
     assert metrics_of(tmp_path / "warp")["l1"]["value"] < metrics_of(tmp_path / "copy")["l1"]["value"]
     main(
         [

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from pocold.data.pairs import View
 from pocold.data.pictures import PairDataset
@@ -172,8 +173,10 @@ def write_sheet(report: DataReport, path: str | os.PathLike[str]) -> None:
     if not report.examples:
         raise ValueError("there is no pair to draw")
     rows = [np.concatenate([tile for view in pair for tile in _tiles(view)], 1) for pair in report.examples]
+    ours = PngInfo()
+    ours.add_text("pocold-sheet", "pairs of a data set and their maps")
     with atomic_write(path) as temporary:
-        Image.fromarray(np.concatenate(rows, 0)).save(temporary, format="PNG")
+        Image.fromarray(np.concatenate(rows, 0)).save(temporary, format="PNG", pnginfo=ours)
 
 
 def _tiles(view: View) -> list[np.ndarray]:

@@ -90,6 +90,7 @@ def check(
     pictures: str | None = None,
     lmdb_key: str | None = None,
     sheet: Path | None = None,
+    overwrite: bool = False,
     json: bool = False,
 ) -> None:
     """Look through a data set: counts, missing and broken files, sizes, people in both splits. Exit code 1 tells of
@@ -103,12 +104,17 @@ def check(
         pictures: DeepFashion only: folder of the pictures or of an lmdb, such as 256-256.
         lmdb_key: DeepFashion only: key of a picture in the lmdb, "img/{path}.png" if not given.
         sheet: Draw pairs with their maps into this PNG file.
+        overwrite: Replace a file that is no such sheet.
         json: Print the report as JSON.
     """
     from pocold.data.checking import check_data, write_sheet
     from pocold.data.opening import open_splits
     from pocold.densepose.beside import Maps
+    from pocold.imaging.files import check_replaceable
+    from pocold.imaging.metadata import is_generated
 
+    if sheet is not None:
+        check_replaceable([sheet], [], overwrite, is_generated)
     splits = open_splits(folder, layout, "skip", [Maps(m, channels) for m in maps], pictures, lmdb_key)
     with counting("looking at pictures") as count:
         report = check_data(splits, progress=count)

@@ -166,19 +166,23 @@ def _painter(
 def compare(
     reports: Positional[tuple[Path, ...]],
     output: Annotated[Path | None, OUTPUT_ONCE_OUT] = None,
+    overwrite: bool = False,
     json: bool = False,
 ) -> None:
     """Print several reports as one table, with a warning where they must not be compared.
 
     Args:
         reports: Folders of pocold evaluate, or their report.json.
-        output: Also write the table to this Markdown file.
+        output: Also write the table to this Markdown file. An existing one is replaced if it holds such a table.
+        overwrite: Replace any file.
         json: Print the reports, by name, and the warnings as JSON instead.
     """
     from pocold.evaluation.report import compare as table_of
-    from pocold.evaluation.report import read_report
-    from pocold.imaging.files import atomic_write
+    from pocold.evaluation.report import is_comparison, read_report
+    from pocold.imaging.files import atomic_write, check_replaceable
 
+    if output is not None:
+        check_replaceable([output], reports, overwrite, is_comparison)
     named: dict[str, dict[str, Any]] = {}
     for path in reports:
         again = sum(other == path for other in reports[: len(named)])  # one report twice is two columns, not one

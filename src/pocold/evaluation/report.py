@@ -134,6 +134,9 @@ def _shown(value: float | str | None) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.3f}"
 
 
+_LAST_HEADS = " | pictures | protocol |"
+
+
 def compare(reports: Mapping[str, Mapping[str, Any]]) -> tuple[str, list[str]]:
     """Several reports as one Markdown table, and warnings where they must not be compared.
 
@@ -158,7 +161,7 @@ def compare(reports: Mapping[str, Mapping[str, Any]]) -> tuple[str, list[str]]:
     names = list(dict.fromkeys(metric for report in reports.values() for metric in report["metrics"]))
     heads = [f"{name} {_arrow(name)}" for name in names]
     lines = [
-        f"| | {' | '.join(heads)} | pictures | protocol |",
+        f"| | {' | '.join(heads)}{_LAST_HEADS}",
         f"| --- |{' ---: |' * len(names)} ---: | --- |",
     ]
     for caption, report in reports.items():
@@ -168,6 +171,16 @@ def compare(reports: Mapping[str, Mapping[str, Any]]) -> tuple[str, list[str]]:
         )
     lines += ["", *(f"**Warning: {warning}**" for warning in warnings)] if warnings else []
     return "\n".join(lines) + "\n", warnings
+
+
+def is_comparison(path: Path) -> bool:
+    """Whether a file holds a table of :func:`compare`."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            first = file.readline().rstrip("\n")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return first.startswith("| | ") and first.endswith(_LAST_HEADS)
 
 
 def _identity(report: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,34 @@ def _usual_permissions(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
             path.chmod(path.stat().st_mode | usual)
+
+
+def check_replaceable(
+    paths: Iterable[Path], sources: Iterable[Path], overwrite: bool, is_ours: Callable[[Path], bool]
+) -> None:
+    """Refuse to replace what would be missed: an input, or a file that the command did not write.
+
+    What is no regular file, such as a pipe or a device, is never replaced but written into, and so passes.
+
+    Args:
+        paths: what will be written.
+        sources: what is read.
+        overwrite: whether all may be replaced.
+        is_ours: tells the files that may be replaced anyway.
+
+    Raises:
+        ValueError: naming the file, unless ``overwrite``.
+    """
+    read = list(sources)
+    for path in paths:
+        if overwrite or not path.exists() or not (path.is_file() or path.is_dir()):
+            continue
+        if any(source.exists() and path.samefile(source) for source in read):
+            raise ValueError(f"{path} is an input of this command; write elsewhere, or replace it with --overwrite")
+        if not is_ours(path):
+            raise ValueError(
+                f"{path} exists and was not written by this command; write elsewhere, or replace it with --overwrite"
+            )
 
 
 def read_json(path: Path) -> dict[str, Any]:

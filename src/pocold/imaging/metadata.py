@@ -63,3 +63,12 @@ def read_png_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(notes, dict):
         raise ValueError(f"{path} carries metadata under pocold's name that pocold did not write")
     return notes
+
+
+def is_generated(path: Path) -> bool:
+    """Whether pocold wrote this picture: any that says so, or a map that it wrote."""
+    try:
+        with Image.open(path) as picture:
+            return any(str(key).startswith("pocold") for key in picture.info)
+    except PICTURE_ERRORS:
+        return False

@@ -16,8 +16,9 @@ from PIL import Image
 from pocold.appearance import AppearanceCode
 from pocold.apps.drawing.models import Model
 from pocold.apps.drawing.options import DrawOptions, ModelOptions, flags
+from pocold.imaging import files
 from pocold.imaging.animations import ENDINGS, read_notes
-from pocold.imaging.files import PICTURE_ERRORS
+from pocold.imaging.metadata import is_generated as is_generated
 from pocold.imaging.metadata import read_png_metadata, write_png
 
 _SOFTWARE = ("pocold", "torch", "diffusers")
@@ -74,29 +75,8 @@ def check_replaceable(
     overwrite: bool,
     is_ours: Callable[[Path], bool] | None = None,
 ) -> None:
-    """Refuse to replace what would be missed: an input, or a file that no drawing command wrote.
-
-    What is no regular file, such as a pipe or a device, is never replaced but written into, and so passes.
-
-    Args:
-        paths: what will be written.
-        sources: what is read.
-        overwrite: whether all may be replaced.
-        is_ours: tells the files that may; :func:`is_drawn` if not given.
-
-    Raises:
-        ValueError: naming the file, unless ``overwrite``.
-    """
-    read = list(sources)
-    for path in paths:
-        if overwrite or not path.exists() or not (path.is_file() or path.is_dir()):
-            continue
-        if any(source.exists() and path.samefile(source) for source in read):
-            raise ValueError(f"{path} is an input of this command; write elsewhere, or replace it with --overwrite")
-        if not (is_ours or is_drawn)(path):
-            raise ValueError(
-                f"{path} exists and was not written by this command; write elsewhere, or replace it with --overwrite"
-            )
+    """:func:`pocold.imaging.files.check_replaceable` for what drawing commands write, told by :func:`is_drawn`."""
+    files.check_replaceable(paths, sources, overwrite, is_ours or is_drawn)
 
 
 def is_drawn(path: Path) -> bool:
@@ -107,15 +87,6 @@ def is_drawn(path: Path) -> bool:
             return True
         return "command" in read_png_metadata(path)
     except ValueError:
-        return False
-
-
-def is_generated(path: Path) -> bool:
-    """Whether pocold wrote this picture: any that says so, or a map that it wrote."""
-    try:
-        with Image.open(path) as picture:
-            return any(str(key).startswith("pocold") for key in picture.info)
-    except PICTURE_ERRORS:
         return False
 
 
