@@ -136,10 +136,10 @@ SPOKEN = {
     "serve": {"device", "precision"},
     "synth": {"output", "seed"},
     "evaluate": {"output", "json", "device", "precision", "seed"},
-    "compare": {"output", "json"},
+    "compare": {"output", "json", "overwrite"},
     "convert": {"output", "precision"},
-    "export-estimator": {"output"},
-    "data check": {"json"},
+    "export-estimator": {"output", "overwrite"},
+    "data check": {"json", "overwrite"},
     "data shards": {"output"},
     "data latents": {"output", "device"},
 }
