@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from benchmarks.measure import machine
-from pocold.apps.animate.plan import STEADY, Noise, frame_tasks
+from pocold.apps.animate.plan import Noise, frame_tasks
 from pocold.apps.animate.steadying import steadied
 from pocold.apps.drawing.draw import draw_all
-from pocold.apps.drawing.options import DrawOptions
+from pocold.apps.drawing.options import STEADY, DrawOptions
 from pocold.densepose.correspondence import surface_correspondence
 from pocold.densepose.maps import DensePose
 from pocold.people.poses import parse_pose, turntable, walk_cycle

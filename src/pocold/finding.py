@@ -13,6 +13,7 @@ from PIL import Image
 from pocold.checkpoints import weights_hash
 from pocold.densepose.maps import DensePose
 from pocold.imaging.images import ImageInput, load_image
+from pocold.models.blazepose import BlazePose
 from pocold.models.blazepose_files import HOW, open_blazepose
 from pocold.models.densepose_estimator import DensePoseEstimator, estimate_densepose
 from pocold.people.body.keypoint_fitting import MIN_POINTS
@@ -26,10 +27,15 @@ class NobodyFoundError(ValueError):
 
 
 class FoundMap(NamedTuple):
-    """A map, of the photograph's size, with U and V; and the SHA-256 of the weights that it was found with."""
+    """A map, of the photograph's size, with U and V; and what found it."""
 
     pose: DensePose
-    by: str
+    finder: BlazePose | DensePoseEstimator
+
+    @property
+    def by(self) -> str:
+        """SHA-256 of the weights that it was found with; reads all of them."""
+        return self.finder.fingerprint if isinstance(self.finder, BlazePose) else weights_hash(self.finder)
 
 
 def find_densepose(
@@ -66,12 +72,12 @@ def find_densepose(
     if not people:
         return _estimated(picture, estimator, name)
     chosen = people[(person or 1) - 1]
-    return FoundMap(draw_keypoints(chosen.keypoints, chosen.mask), blazepose.fingerprint)
+    return FoundMap(draw_keypoints(chosen.keypoints, chosen.mask), blazepose)
 
 
 def _estimated(picture: Image.Image, estimator: DensePoseEstimator, name: str) -> FoundMap:
     try:
-        return FoundMap(estimate_densepose(picture, estimator, name), weights_hash(estimator))
+        return FoundMap(estimate_densepose(picture, estimator, name), estimator)
     except ValueError as error:
         raise NobodyFoundError(f"{error}{advice()}") from None
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from pocold.apps.drawing.options import DrawOptions, FrameName, ModelOptions
+from pocold.apps.drawing.options import STEADY, DrawOptions, FrameName, ModelOptions
 from pocold.usage import OUTPUT
 
 Output = Annotated[Path | None, OUTPUT]
@@ -154,7 +154,7 @@ def animate(
     loop: bool = True,
     with_map: bool = False,
     noise: Literal["shared", "surface", "fresh"] = "shared",
-    steady: float = 0.8,
+    steady: float = STEADY,
     source_pose: tuple[Path, ...] = (),
     like: str = "source",
     frame: FrameName = "auto",

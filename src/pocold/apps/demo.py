@@ -10,8 +10,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from pocold.apps.drawing.models import open_model
-from pocold.apps.drawing.results import check_replaceable, is_generated
+from pocold.apps.drawing.results import check_replaceable
 from pocold.imaging import metadata
+from pocold.imaging.metadata import is_generated
 from pocold.imaging.sheets import sheet_of_rows
 from pocold.people.poses import parse_pose
 from pocold.people.rendering.render import Person, Picture, Shot, random_person

@@ -75,7 +75,8 @@ def pose(
         _install()
         return
     if sheet is not None:
-        from pocold.apps.drawing.results import check_replaceable, is_generated
+        from pocold.apps.drawing.results import check_replaceable
+        from pocold.imaging.metadata import is_generated
         from pocold.people.sheets import write_pose_sheet
 
         check_replaceable([sheet], [], overwrite, is_generated)

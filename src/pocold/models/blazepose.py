@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+from scipy.special import expit
 
 from pocold.densepose.keypoints import MEDIAPIPE, Keypoints
 
@@ -147,7 +148,7 @@ class BlazePose:
         whole = Image.new("RGB", (_DETECTOR_SIDE, _DETECTOR_SIDE))
         whole.paste(picture.resize(size, Image.Resampling.BILINEAR, box, reducing_gap=2.0), (left, top))
         raw, logits = self._detector(np.asarray(whole, np.float32)[None] / 127.5 - 1)[:2]
-        probability = _sigmoid(logits[0, :, 0])
+        probability = expit(logits[0, :, 0])
         points = raw[0].reshape(-1, 6, 2)  # middle and size of the box, hips, top, and two that are not needed
         points = np.concatenate([points[:, :1], points[:, 2:4]], 1) + _ANCHORS[:, None] * _DETECTOR_SIDE
         sizes = raw[0, :, 2:4]
@@ -170,7 +171,7 @@ class BlazePose:
                 return None
             seen, square = square, _Square.around(points[_HIPS, :2], points[_TOP, :2])
         inside = ((points[:, :2] >= 0) & (points[:, :2] <= picture.size)).all(1)
-        sure = _sigmoid(points[:, 3]) * _sigmoid(points[:, 4]) * inside
+        sure = expit(points[:, 3]) * expit(points[:, 4]) * inside
         chosen = list(MEDIAPIPE)
         confidence = np.where(sure < _UNSEEN, 0.0, sure)[chosen]
         size = picture.height, picture.width
@@ -197,7 +198,7 @@ def _in_photo(logits: np.ndarray, square: _Square, size: tuple[int, int]) -> np.
     matrix = square.matrix
     back = np.linalg.inv(matrix[:, :2])
     whole = np.column_stack([back, -back @ matrix[:, 2]])
-    shares = Image.fromarray(np.round(255 * _sigmoid(logits)).astype(np.uint8))
+    shares = Image.fromarray(np.round(255 * expit(logits)).astype(np.uint8))
     placed = shares.transform(size, Image.Transform.AFFINE, tuple(whole.ravel()), Image.Resampling.BILINEAR)
     return np.asarray(placed) > 127
 
@@ -235,10 +236,6 @@ def _box_overlap(one: np.ndarray, other: np.ndarray) -> float:
     sides = np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0)
     common = float(np.prod(sides))
     return common / (float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - common)
-
-
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(values.astype(float), -50, 50)))
 
 
 def _load(path: Path, side: int, outputs: Sequence[tuple[int, ...]]) -> Network:

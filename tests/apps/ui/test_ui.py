@@ -13,7 +13,6 @@ from PIL import Image
 
 from pocold.apps.drawing.options import DrawOptions
 from pocold.apps.drawing.results import describe
-from pocold.apps.drawing.sources import read_photo
 from pocold.apps.ui import drawing, looking, notices
 from pocold.apps.ui.command import UiOptions
 from pocold.apps.ui.drawing import How, State
@@ -23,6 +22,7 @@ from pocold.imaging.animations import read_notes
 from pocold.people.body.posing import draw_densepose
 from pocold.people.poses import POSES
 from pocold.people.sheets import pose_tiles, shaded_pose
+from pocold.photographs import read_photo
 
 pytestmark = pytest.mark.apps
 SIZE = (128, 88)

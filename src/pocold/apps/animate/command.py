@@ -6,10 +6,10 @@ from pathlib import Path
 from PIL import Image
 
 from pocold.apps.animate.motions import Asked
-from pocold.apps.animate.plan import STEADY, Noise, check_steady, plan_animation
+from pocold.apps.animate.plan import Noise, check_steady, plan_animation
 from pocold.apps.drawing.draw import draw_all, measured
 from pocold.apps.drawing.front import TERMINAL, FrontEnd
-from pocold.apps.drawing.options import DrawOptions, FrameName
+from pocold.apps.drawing.options import STEADY, DrawOptions, FrameName
 from pocold.apps.drawing.results import Report, check_replaceable
 from pocold.apps.drawing.sources import read_person, with_maps
 from pocold.imaging.animations import check_animation_path, read_notes, write_animation

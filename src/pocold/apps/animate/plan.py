@@ -13,17 +13,15 @@ from pocold.appearance import AppearanceCode
 from pocold.apps.animate.motions import Asked, Motion, from_files
 from pocold.apps.animate.steadying import steadied
 from pocold.apps.drawing.draw import Task
-from pocold.apps.drawing.options import DrawOptions, FrameName
-from pocold.apps.drawing.results import Report
+from pocold.apps.drawing.options import STEADY, DrawOptions, FrameName
+from pocold.apps.drawing.results import Report, again
 from pocold.apps.drawing.sources import (
     Person,
-    Size,
     Tell,
     chosen_frame,
     cut_out,
     encode_person,
     frame_mode,
-    framed,
     keeps_surface,
 )
 from pocold.apps.drawing.targets import SOURCE, drawing_size, reference_map
@@ -33,10 +31,10 @@ from pocold.diffusion.noise import surface_noise
 from pocold.imaging.images import Frame, FrameMode
 from pocold.models.densepose_estimator import DensePoseEstimator, open_estimator
 from pocold.people.body.fitting import Stage
+from pocold.photographs import Size, framed
 from pocold.pipeline import PoseTransferPipeline
 
 Noise = Literal["shared", "surface", "fresh"]
-STEADY = 0.8  # halves the flicker, see benchmarks/flicker.py; nothing is blurred to be seen
 _HEAD = {23, 24}
 
 
@@ -144,12 +142,14 @@ def plan_animation(
             reference = None  # nothing tells how tall the person is
         motion = asked.moved(Stage.of(reference, size))
     poses = [framed(pose, Frame(pose.size, size, mode)) for pose in motion.maps]
-    words = asked.words() + (["--with-map"] if with_map else [])
-    words += ["--noise", noise] if noise != "shared" else []
-    words += ["--steady", f"{steady:g}"] if steady != STEADY else []
-    words += ["--source-pose", *(path.name for path in maps)] if maps else []
-    words += ["--like", Path(like).name] if like != SOURCE else []
-    words += ["--frame", frame] if frame != "pad" else []
+    words = asked.words() + again(
+        with_map=with_map,
+        noise=None if noise == "shared" else noise,
+        steady=None if steady == STEADY else f"{steady:g}",
+        source_pose=maps,
+        like=None if like == SOURCE else Path(like),
+        frame=None if frame == "pad" else frame,
+    )
     if not _keeps_surface(pipeline, person) or any(pose.uv is None for pose in poses):
         steady = 0.0  # what is seen cannot be told
     return AnimationPlan(report, person, asked, motion, poses, size, frame, noise, steady, with_map, words)

@@ -8,6 +8,7 @@ from pocold.diffusion.settings import DrawSettings
 from pocold.usage import Precision as Precision  # the apps have it from here
 
 FrameName = Literal["auto", "pad", "crop", "stretch", "person"]
+STEADY = 0.8  # of pocold animate: halves flicker (benchmarks/flicker.py); nothing is blurred to be seen
 _NOT_OF_THE_PICTURE = ("seed", "num_images", "batch_size", "overwrite", "json")
 
 

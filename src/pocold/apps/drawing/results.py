@@ -18,7 +18,6 @@ from pocold.apps.drawing.models import Model
 from pocold.apps.drawing.options import DrawOptions, ModelOptions, flags
 from pocold.imaging import files
 from pocold.imaging.animations import ENDINGS, read_notes
-from pocold.imaging.metadata import is_generated as is_generated
 from pocold.imaging.metadata import read_png_metadata, write_png
 
 _SOFTWARE = ("pocold", "torch", "diffusers")

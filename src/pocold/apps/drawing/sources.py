@@ -18,9 +18,7 @@ from pocold.imaging.files import MAX_PIXELS, PICTURE_ERRORS, origin
 from pocold.imaging.images import FrameMode
 from pocold.models import autoencoder
 from pocold.models.densepose_estimator import DensePoseEstimator, open_estimator
-from pocold.photographs import Photo, Size, check_map_size
-from pocold.photographs import framed as framed  # imported from here by the apps
-from pocold.photographs import read_photo as read_photo
+from pocold.photographs import Photo, Size, check_map_size, read_photo
 from pocold.pipeline import PoseTransferPipeline
 
 Tell = Callable[[str], None]  # what a warning is given to

@@ -52,7 +52,6 @@ class Service:
         self.draining = False
         self._stages = Stages(self.drawer)
         self._tasks: set[asyncio.Task[Answer]] = set()
-        self._resting: asyncio.Future[None] | None = None
         self.metrics.gauge("pocold_requests_running", "Requests drawn and waiting.", lambda: self.running)
         self.metrics.gauge("pocold_pictures_waiting", "Pictures waiting to be drawn.", lambda: len(self.drawer))
         self.metrics.gauge("pocold_codes", "Appearance codes in memory.", lambda: len(self.work.codes))
@@ -118,7 +117,7 @@ class Service:
     def _rest(self) -> None:
         """Keep no memory that nobody needs, if there is still nothing to do."""
         if self.running == 0 and not self.draining:
-            self._resting = asyncio.get_running_loop().run_in_executor(None, release_memory)
+            asyncio.get_running_loop().run_in_executor(None, release_memory)
 
     def _wait(self) -> int:
         """Seconds until there is likely to be room."""

@@ -12,7 +12,7 @@ from pydantic.json_schema import SkipJsonSchema, models_json_schema
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from pocold.apps.drawing.options import DrawOptions, FrameName
+from pocold.apps.drawing.options import STEADY, DrawOptions, FrameName
 from pocold.apps.serve.problems import ProblemError
 
 _REF = "#/components/schemas/{model}"
@@ -142,7 +142,7 @@ class AnimateBody(DrawingBody):
     loop: bool = Field(True, description="Let between end where it began.")
     with_map: bool = Field(False, description="Show the maps beside the pictures.")
     noise: Literal["shared", "surface", "fresh"] = "shared"
-    steady: float = Field(0.8, description="How much of the frame before the body keeps: 0 to below 1.")
+    steady: float = Field(STEADY, description="How much of the frame before the body keeps: 0 to below 1.")
     source_pose: _Files = Field([], description="DensePose maps of the photographs; estimated if not given.")
     like: str | _File = Field("source", description="Whose build the body gets: source, none, or a map.")
     frame: FrameName = "auto"

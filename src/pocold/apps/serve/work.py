@@ -24,7 +24,6 @@ from pocold.apps.drawing.sources import (
     frame_mode,
     named_parts,
     read_person,
-    read_photo,
     tell_doubts,
     with_map,
     with_maps,
@@ -46,6 +45,7 @@ from pocold.people.body.fitting import fit_pose
 from pocold.people.body.keypoint_maps import load_any_pose
 from pocold.people.body.posing import draw_densepose
 from pocold.people.poses import parse_pose
+from pocold.photographs import read_photo
 
 MOVING = {"webp": "image/webp", "gif": "image/gif", "mp4": "video/mp4", "webm": "video/webm"}  # media types
 

@@ -12,7 +12,7 @@ from pocold.densepose.keypoints import Keypoints, is_keypoints, read_keypoints, 
 from pocold.densepose.maps import DensePose, PoseInput
 from pocold.densepose.silhouette import held_to
 from pocold.imaging.files import MAX_PIXELS
-from pocold.imaging.images import load_image
+from pocold.imaging.images import Frame, load_image
 from pocold.people.body.camera import MIN_SIZE, check_size
 from pocold.people.body.keypoint_fitting import MIN_POINTS, fit_body
 from pocold.people.body.posing import draw_body
@@ -61,7 +61,7 @@ def draw_keypoints(keypoints: Keypoints, mask: np.ndarray | None = None) -> Dens
         raise ValueError(f"expected a mask of the picture's size {keypoints.size}, got {mask.shape}")
     pose = _draw(smaller, drawn)
     if mask is not None:
-        pose = held_to(pose, mask[np.ix_(*_places(drawn, keypoints.size))])
+        pose = held_to(pose, Frame(keypoints.size, drawn, "stretch").labels(mask))
     return pose if drawn == keypoints.size else _enlarged(pose, keypoints.size)
 
 
@@ -120,13 +120,8 @@ def _crown(keypoints: Keypoints) -> float:
 
 def _enlarged(pose: DensePose, size: tuple[int, int]) -> DensePose:
     assert pose.uv is not None
-    rows, columns = _places(size, pose.size)
-    return DensePose(pose.labels[rows][:, columns], pose.uv[:, rows][:, :, columns])
-
-
-def _places(size: tuple[int, int], of: tuple[int, int]) -> tuple[np.ndarray, ...]:
-    """Rows and columns of a picture ``of`` a size that one of ``size`` shows, without smoothing."""
-    return tuple(np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1) for n, m in zip(size, of, strict=True))
+    frame = Frame(pose.size, size, "stretch")
+    return DensePose(frame.labels(pose.labels), frame.uv(pose.uv))
 
 
 def read_keypoint_pose(
