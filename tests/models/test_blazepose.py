@@ -28,8 +28,8 @@ def test_points_come_back_into_the_photograph(size, person):
         if confidence:  # dots hide each other, wholly or in part
             assert math.dist(point, places[index]) < 0.03 * person[2], (index, point, places[index])
     assert keypoints.given.sum() >= 17
-    assert math.dist(found.place, person[:2]) < 0.02 * person[2]
-    assert found.height == pytest.approx(2 * person[2], rel=0.03)
+    assert math.dist((found.square.x, found.square.y), person[:2]) < 0.02 * person[2]
+    assert found.square.side / 1.25 == pytest.approx(2 * person[2], rel=0.03)
     assert keypoints.depth[list(MEDIAPIPE).index(24)] == pytest.approx(24 * 2.5 * person[2] / 256, rel=0.03)
 
 
@@ -53,14 +53,15 @@ def test_points_outside_the_picture_are_missing():
 def test_people_are_told_from_left_to_right_and_the_surest_comes_alone():
     picture, _ = dots((400, 600), [(450, 200, 150, 0), (150, 200, 150, 0)])
     left, right = blazepose().people(picture, everybody=True)
-    assert left.place[0] < right.place[0]
+    assert left.square.x < right.square.x
     (surest,) = blazepose().people(picture)
-    assert surest.place[0] == pytest.approx(150, abs=3)
+    assert surest.square.x == pytest.approx(150, abs=3)
 
 
 def test_who_is_small_in_the_picture_is_found_from_nearby():
     picture, (places,) = dots((1000, 1000), [(250, 280, 150, 0)], radius=8)
-    assert blazepose(least=50).people(picture)[0].place == pytest.approx(places[33], abs=5)
+    square = blazepose(least=50).people(picture)[0].square
+    assert (square.x, square.y) == pytest.approx(places[33], abs=5)
     assert blazepose(least=100).people(picture) == []
 
 

@@ -5,7 +5,7 @@ Heavy imports stay inside, so that ``--help`` needs no torch.
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -31,6 +31,7 @@ def pose(
     show: Path | None = None,
     person: int | None = None,
     picture: str | None = None,
+    fps: float | None = None,
     read_as: _Layout = "auto",
     write_as: _Layout = "auto",
     estimator: Path | None = None,
@@ -40,14 +41,16 @@ def pose(
     overwrite: bool = False,
 ) -> None:
     """Write a DensePose map: of a named pose, NAME[:VIEW[:CROP]], such as walk:side, hips:back or wave:30:upper; of a
-    file in any format, a detectron2 dump included; of keypoints; or of the person in a photograph.
+    file in any format, a detectron2 dump included; of keypoints; of the person in a photograph; or all of a video.
 
     Args:
         name: The pose, or the file to convert: .png .jpg .webp .npy .npz .pkl .pth, or keypoints: .json (OpenPose,
             COCO, MediaPipe), .csv (name:keypoints_y:keypoints_x). An unknown pose lists all. A picture that is no map
-            is taken for a photograph.
+            is taken for a photograph. Or a clip: a video of a person or of a visualiser's colours, or a folder of maps,
+            keypoints or pictures, one for each frame.
         output: File to write: .png (red = part 0..24, green = 255 U, blue = 255 V), .npz, .npy, or .pkl (a dump). For a
-            dump or list also a folder, which is made if need be: then all its pictures go to STEM.iuv.png.
+            dump or list also a folder, which is made if need be: then all its pictures go to STEM.iuv.png. For a clip
+            always a folder.
         like: Another DensePose map, or keypoints: a named pose is drawn with the height, position and build of the
             person seen there.
         size: HEIGHTxWIDTH of the map; 256x176 for a named pose. With --like the other map's size is taken. Of a dump,
@@ -55,10 +58,12 @@ def pose(
         sheet: Instead, draw the whole library of poses into this PNG file.
         photo: What the map belongs to: the photo that a dump was made from (or the folder of them all), that keypoints
             were found in, that colours were drawn over, or that --show draws over.
-        show: Draw the map in colours into this PNG file, over the photo if there is one.
+        show: Draw the map in colours into this PNG file, over the photo if there is one; those of a clip into an
+            animation (.mp4, .webm, .gif, .webp).
         person: Which person of a dump's or keypoints' picture, or of a map of people who do not touch, the largest
             first; or of a photograph, from left to right (with BlazePose).
         picture: Which picture of a dump or list, by its file name.
+        fps: Frames per second of a clip: a video's own, and 25 for a folder, if not given.
         read_as: What the channels of the file hold; auto looks. Colours of a visualiser over a photo must be told.
         write_as: What the channels of a written .png hold.
         estimator: Folder of the network that finds maps in photographs; if not given BlazePose where it is installed,
@@ -92,10 +97,17 @@ def pose(
         "--show": show,
         "--write-as": write_as != "auto",
     }
+    if _is_clip(name, output):
+        _refuse({"--like": like, "--photo": photo} | one_map_options | {"--show": None}, "is not for a whole clip")
+        _write_clip(Path(name), output, show, read_as, fps, person, estimator, pose_model, device, overwrite)
+        return
+    _refuse({"--fps": fps}, f"is for videos and folders; {name} is none")
     if is_file and output is not None and (output.is_dir() or not output.suffix):
+        from pocold.apps.pose_folder import write_people
+
         others = {"--read-as": read_as != "auto", "--like": like, "--estimator": estimator, "--pose-model": pose_model}
         _refuse(one_map_options | others, "is not for a whole dump")
-        _convert_all(Path(name), output, photo, person)
+        write_people(Path(name), output, photo, person)
         return
     from pocold.densepose.formats.reading import read_pose
     from pocold.densepose.formats.writing import check_writable, write_pose
@@ -251,24 +263,69 @@ def names_a_file(name: str) -> bool:
     return Path(name).suffix.lower() in ENDINGS | keypoints.ENDINGS or Path(name).is_file()
 
 
+def _is_clip(name: str, output: Path | None) -> bool:
+    """Whether a folder or a video is meant; moving pictures may be photographs, so they are if a folder is written."""
+    from pocold.apps.drawing.clips import VIDEOS
+    from pocold.people.poses import POSES
+
+    path, many = Path(name), output is not None and (output.is_dir() or not output.suffix)
+    if name.strip().lower().partition(":")[0] in POSES:
+        return False
+    moving = path.suffix.lower() in VIDEOS - {".gif", ".webp"}
+    return path.is_dir() or moving or (many and path.suffix.lower() in VIDEOS)
+
+
+def _write_clip(
+    path: Path,
+    output: Path | None,
+    show: Path | None,
+    read_as: _Layout,
+    fps: float | None,
+    person: int | None,
+    estimator: Path | None,
+    pose_model: Path | None,
+    device: str,
+    overwrite: bool,
+) -> None:
+    from pocold.apps.drawing.clips import open_clip
+    from pocold.apps.pose_folder import write_clip
+    from pocold.devices import choose_device
+    from pocold.models.densepose_estimator import open_estimator
+
+    if fps is not None and not 0 < fps <= 120:
+        raise ValueError(f"--fps: expected frames per second above 0 and at most 120, got {fps:g}")
+    write_clip(
+        open_clip(path, fps, layout=read_as),
+        output,
+        show,
+        estimator=lambda: open_estimator(estimator).to(choose_device(device)),
+        person=person,
+        pose_model=pose_model,
+        overwrite=overwrite,
+        is_map=_is_map,
+    )
+
+
+def _is_map(path: Path) -> bool:
+    from pocold.densepose.formats.reading import read_pose
+
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            read_pose(path)
+        except ValueError:
+            return False
+    return True
+
+
 def _check_outputs(output: Path | None, show: Path | None, inputs: Sequence[Path | None], overwrite: bool) -> None:
     """Raise a ValueError if the map or the picture of it would replace an input, what is no map, or each other."""
     from pocold.apps.drawing.results import check_replaceable, is_drawn
-    from pocold.densepose.formats.reading import read_pose
 
     if output is not None and show is not None and output.absolute() == show.absolute():
         raise ValueError(f"--output and --show would both write {output}; choose another name for one")
 
-    def is_map(path: Path) -> bool:
-        with warnings.catch_warnings(action="ignore"):
-            try:
-                read_pose(path)
-            except ValueError:
-                return False
-        return True
-
     given = [path for path in inputs if path is not None]
-    for path, is_ours in ((output, is_map), (show, is_drawn)):
+    for path, is_ours in ((output, _is_map), (show, is_drawn)):
         if path is not None:
             check_replaceable([path], given, overwrite, is_ours)
 
@@ -279,40 +336,3 @@ def _show(pose: "DensePose", photo: "Image.Image | None", path: Path) -> None:
     if path.suffix.lower() != ".png":
         raise ValueError(f"--show: expected a file name ending in .png, got {path.name}")
     write_png(pose.to_image() if photo is None else pose.over(photo), path, {"command": "pose"})
-
-
-def _convert_all(file: Path, folder: Path, photos: Path | None, person: int | None) -> None:
-    """All pictures of a dump or a list of keypoints into a folder; those without a person are counted."""
-    from pocold.densepose.formats.reading import is_dump, read_people
-    from pocold.densepose.keypoints import is_keypoints
-    from pocold.people.body.keypoint_maps import draw_people
-
-    if not is_keypoints(file) and not is_dump(file):
-        raise ValueError(
-            f"{folder} is a folder, or has no ending: name the file to write, such as pose.png; only all pictures of a "
-            "dump, or of a list of keypoints, go into a folder"
-        )
-    if photos is not None and not photos.is_dir():
-        kind = "list" if is_keypoints(file) else "dump"
-        raise ValueError(f"--photo: expected the folder of the {kind}'s photos, got {photos}")
-    several: list[str] = []
-    number = 1 if person is None else person
-
-    def dumped_people() -> Iterator[tuple[str, "DensePose | None"]]:
-        for picture, pose in read_people(file, photos, number):
-            if person is None and len(picture.people) > 1:
-                several.append(picture.name)
-            yield picture.name, pose
-
-    people = draw_people(file, photos, number) if is_keypoints(file) else dumped_people()
-    folder.mkdir(exist_ok=True)
-    written, empty = 0, []
-    for name, pose in people:
-        if pose is None:
-            empty.append(name)
-            continue
-        pose.write(folder / f"{Path(name).stem}.iuv.png")
-        written += 1
-    told = f"; nobody was found in {', '.join(empty)}" if empty else ""
-    told += f"; of several people the largest was taken (--person) in {', '.join(several)}" if several else ""
-    print(f"{folder}: {written} maps{told}")

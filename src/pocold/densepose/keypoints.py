@@ -95,6 +95,11 @@ class Keypoints:
         depth = None if self.depth is None else self.depth * scale[0]
         return Keypoints(self.names, self.points * scale, self.confidence, depth, size)
 
+    def moved(self, scale: float, size: tuple[int, int], shift: tuple[float, float] = (0.0, 0.0)) -> "Keypoints":
+        """The same keypoints in a picture of another (height, width): times ``scale``, plus ``shift`` (x, y)."""
+        depth = None if self.depth is None else self.depth * scale
+        return Keypoints(self.names, self.points * scale + np.array(shift), self.confidence, depth, size)
+
     def ordered(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Points ``(25, 2)``, confidence ``(25,)`` and depth ``(25,)`` in the order of :data:`NAMES`, 0 if missing."""
         index = [NAMES.index(name) for name in self.names]
@@ -133,6 +138,15 @@ def is_keypoints(path: str | os.PathLike[str]) -> bool:
         return path.suffix.lower() in ENDINGS
     start = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     return path.suffix.lower() in ENDINGS or start[:1] in (b"{", b"[") or b"keypoints_y" in start
+
+
+def read_people_of(path: Path) -> tuple[Keypoints, ...]:
+    """The people of a file of one picture, the largest first; none where all keypoints are missing.
+
+    Raises:
+        ValueError: if the file is broken, of a kind that is not known, or of several pictures.
+    """
+    return tuple(found for found in _choose(read_pictures(path), None, path).people if found.given.any())
 
 
 def read_keypoints(

@@ -20,14 +20,15 @@ ENDINGS = (*VIDEOS, *PICTURES)
 _QUALITY = {"libx264": {"crf": "16", "preset": "slow"}, "libvpx-vp9": {"crf": "24", "b": "0", "row-mt": "1"}}
 
 
-def check_animation_path(path: Path) -> None:
-    """Raise a ValueError unless an animation can be written there: a file by its ending, or a folder of frames."""
+def check_animation_path(path: Path, flag: str = "--output") -> None:
+    """Raise a ValueError, about ``flag``, unless an animation can be written there: a file by its ending, or a folder
+    of frames."""
     if path.suffix.lower() not in ENDINGS and (path.suffix or path.is_file()):
         raise ValueError(
-            f"--output: animations are written as {', '.join(ENDINGS)}, or as frames into a folder, got {path.name}"
+            f"{flag}: animations are written as {', '.join(ENDINGS)}, or as frames into a folder, got {path.name}"
         )
     if not path.absolute().parent.is_dir():
-        raise ValueError(f"--output: the folder {path.parent} does not exist; create it first")
+        raise ValueError(f"{flag}: the folder {path.parent} does not exist; create it first")
     if path.suffix.lower() in VIDEOS:
         _av()
 
@@ -163,6 +164,23 @@ def read_frames(path: Path, fps: float, limit: int | None = None) -> Iterator[Im
         raise ValueError(f"{path} cannot be read as a video: {error}") from error
     if not given:
         raise ValueError(f"{path} holds no pictures")
+
+
+def frame_rate(path: Path) -> float:
+    """Frames per second of a video, on average where they vary.
+
+    Raises:
+        ValueError: if it cannot be read, or holds no pictures that move.
+    """
+    av = _av()
+    try:
+        with av.open(str(path)) as container:
+            rate = next((stream.average_rate for stream in container.streams.video), None)
+    except (av.FFmpegError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as a video: {error}") from error
+    if not rate:
+        raise ValueError(f"{path} holds no pictures that move: expected a video")
+    return float(rate)
 
 
 def _upright(frame: Any) -> Image.Image:

@@ -32,28 +32,14 @@ _BODY = 0.5  # probability that the second network looks at a body
 _WIDER = 1.25  # of the second network's square to the circle
 _HIPS, _TOP = 33, 34  # of the L points: those that say where to look
 _UNSEEN = 0.1  # confidence below which a point is a guess
+_STAYS = 0.05  # share of the square's side that a person may move before the square does
+_AT_LEAST = 0.15  # of what is new in a mask, from frame to frame
 _NEARBY = 2  # tiles a side, overlapping by half, where nobody is found in the whole picture
 
 
-class Found(NamedTuple):
-    """One person.
-
-    Attributes:
-        keypoints: in pixels, with depth in pixels; confidence 0 for points outside the picture.
-        mask: bool ``(H, W)``, where the person is seen, clothes and hair included.
-        place: x and y of the hips, in pixels.
-        height: of the body, in pixels, about.
-    """
-
-    keypoints: Keypoints
-    mask: np.ndarray
-    place: tuple[float, float]
-    height: float
-
-
 @dataclass(frozen=True)
-class _Square:
-    """Where the second network looks: a square of ``side`` pixels, turned by ``angle`` radians."""
+class Square:
+    """Where the second network looks: a square of ``side`` pixels about x, y, the hips, turned by ``angle`` radians."""
 
     x: float
     y: float
@@ -61,11 +47,17 @@ class _Square:
     angle: float
 
     @classmethod
-    def around(cls, hips: np.ndarray, top: np.ndarray) -> "_Square":
+    def around(cls, hips: np.ndarray, top: np.ndarray) -> "Square":
         """The square whose upright circle has its middle in the hips and the other point on its rim."""
         across, down = top - hips
         side = 2 * _WIDER * math.hypot(across, down)
         return cls(float(hips[0]), float(hips[1]), side, math.atan2(across, -down))
+
+    def is_near(self, other: "Square") -> bool:
+        """Whether both show a body about alike."""
+        moved = math.hypot(self.x - other.x, self.y - other.y) / other.side
+        turned = abs(math.remainder(self.angle - other.angle, 2 * math.pi))
+        return moved < _STAYS and abs(self.side / other.side - 1) < 2 * _STAYS and turned < 2 * _STAYS
 
     @property
     def matrix(self) -> np.ndarray:
@@ -74,6 +66,22 @@ class _Square:
         cos, sin = scale * math.cos(self.angle), scale * math.sin(self.angle)
         turn = np.array([[cos, -sin], [sin, cos]])
         return np.column_stack([turn, [self.x, self.y] - turn @ [_SIDE / 2, _SIDE / 2]])
+
+
+class Found(NamedTuple):
+    """One person.
+
+    Attributes:
+        keypoints: in pixels, with depth in pixels; confidence 0 for points outside the picture.
+        mask: bool ``(H, W)``, where the person is seen, clothes and hair included.
+        square: around the body.
+        shares: float ``(h, h)`` in [0, 1]: how much of the person the second network sees in its picture.
+    """
+
+    keypoints: Keypoints
+    mask: np.ndarray
+    square: Square
+    shares: np.ndarray
 
 
 class BlazePose:
@@ -122,7 +130,24 @@ class BlazePose:
         for one in found:
             if all(_overlap(one.mask, other.mask) < 0.5 for other in kept):
                 kept.append(one)
-        return sorted(kept if everybody else kept[:1], key=lambda one: one.place[0])
+        return sorted(kept if everybody else kept[:1], key=lambda one: one.square.x)
+
+    def follow(self, picture: Image.Image, before: Found) -> Found | None:
+        """Somebody of the frame before, in an RGB picture of the next; None if nobody is there any more.
+
+        The network looks at the very same place as long as the person hardly moves: its points tremble far less then.
+        """
+        with self._lock:
+            found = self._look(picture, before.square, looks=1)
+            if found is None:
+                return None
+            if not found.square.is_near(before.square):
+                return self._look(picture, found.square, looks=1)
+        # the outline trembles, too: what changes a little changes slowly, what changes much changes at once
+        change = found.shares - before.shares
+        shares = before.shares + np.maximum(_AT_LEAST, np.abs(change)) * change
+        mask = _in_photo(shares, before.square, picture.size)
+        return found._replace(square=before.square, shares=shares, mask=mask)
 
     def _seen(
         self, picture: Image.Image, boxes: Sequence[tuple[int, int, int, int]], everybody: bool, least: float
@@ -139,7 +164,7 @@ class BlazePose:
                     break
         return found
 
-    def _detect(self, picture: Image.Image, box: tuple[int, int, int, int]) -> Iterator[tuple[float, _Square]]:
+    def _detect(self, picture: Image.Image, box: tuple[int, int, int, int]) -> Iterator[tuple[float, Square]]:
         """Probability and place of the people in a box (left, top, right, bottom)."""
         width, height = box[2] - box[0], box[3] - box[1]
         scale = _DETECTOR_SIDE / max(width, height)
@@ -161,24 +186,25 @@ class BlazePose:
                 kept.append(corners)
                 hips, rim = (points[i, 1:] - [left, top]) / scale + [box[0], box[1]]
                 if math.hypot(*(rim - hips)) >= 1:
-                    yield float(probability[i]), _Square.around(hips, rim)
+                    yield float(probability[i]), Square.around(hips, rim)
 
-    def _look(self, picture: Image.Image, square: _Square) -> Found | None:
-        """The person in a square, looked at twice: the first look says better where to look. None if there is none."""
-        for _ in range(2):
+    def _look(self, picture: Image.Image, square: Square, looks: int = 2) -> Found | None:
+        """The person in a square; a second look is at where the first saw the person. None if there is none."""
+        for _ in range(looks):
             points, body, logits = self._points(picture, square)
             if body < _BODY:
                 return None
-            seen, square = square, _Square.around(points[_HIPS, :2], points[_TOP, :2])
+            seen, square = square, Square.around(points[_HIPS, :2], points[_TOP, :2])
         inside = ((points[:, :2] >= 0) & (points[:, :2] <= picture.size)).all(1)
         sure = expit(points[:, 3]) * expit(points[:, 4]) * inside
         chosen = list(MEDIAPIPE)
         confidence = np.where(sure < _UNSEEN, 0.0, sure)[chosen]
         size = picture.height, picture.width
         keypoints = Keypoints(tuple(MEDIAPIPE.values()), points[chosen, :2], confidence, points[chosen, 2], size)
-        return Found(keypoints, _in_photo(logits, seen, picture.size), (square.x, square.y), square.side / _WIDER)
+        shares = expit(logits)
+        return Found(keypoints, _in_photo(shares, seen, picture.size), square, shares)
 
-    def _points(self, picture: Image.Image, square: _Square) -> tuple[np.ndarray, float, np.ndarray]:
+    def _points(self, picture: Image.Image, square: Square) -> tuple[np.ndarray, float, np.ndarray]:
         """Points ``(L, 5)`` in pixels of the photograph, the probability of a body, the mask's logits ``(h, h)``."""
         matrix = square.matrix
         smaller = max(1, int(square.side / _SIDE / 1.5))  # else single pixels of a large photograph would be picked
@@ -193,13 +219,14 @@ class BlazePose:
         return points, float(body.ravel()[0]), logits[0, :, :, 0]
 
 
-def _in_photo(logits: np.ndarray, square: _Square, size: tuple[int, int]) -> np.ndarray:
+def _in_photo(shares: np.ndarray, square: Square, size: tuple[int, int]) -> np.ndarray:
     """The mask bool ``(H, W)`` of a photograph of ``size`` (width, height)."""
     matrix = square.matrix
     back = np.linalg.inv(matrix[:, :2])
     whole = np.column_stack([back, -back @ matrix[:, 2]])
-    shares = Image.fromarray(np.round(255 * expit(logits)).astype(np.uint8))
-    placed = shares.transform(size, Image.Transform.AFFINE, tuple(whole.ravel()), Image.Resampling.BILINEAR)
+    placed = Image.fromarray(np.round(255 * shares).astype(np.uint8)).transform(
+        size, Image.Transform.AFFINE, tuple(whole.ravel()), Image.Resampling.BILINEAR
+    )
     return np.asarray(placed) > 127
 
 

@@ -1,22 +1,18 @@
 """Motions: what can be asked for, and the maps that follow each other, of a body before a still camera or of files."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pocold.apps.drawing.clips import open_clip
 from pocold.densepose.maps import DensePose
-from pocold.finding import NobodyFoundError, find_densepose
-from pocold.imaging.animations import read_frames
 from pocold.models.densepose_estimator import DensePoseEstimator
 from pocold.people.body.fitting import Stage
-from pocold.people.body.keypoint_maps import load_any_pose
 from pocold.people.body.skeleton import Pose
 from pocold.people.poses import NamedPose, interpolate, parse_pose, turntable, walk_cycle
 
 TURN_SECONDS, STRIDE_SECONDS, LEG_SECONDS = 3.0, 1.2, 1.0  # of a turn, of two steps, from one pose to the next
-_VIDEOS = frozenset({".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".gif", ".webp"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,43 +200,25 @@ def _angle(degrees: float) -> float:
 def from_files(
     path: Path, length: Length, estimator: Callable[[], DensePoseEstimator], tell: Callable[[str], None]
 ) -> Motion:
-    """The poses of a folder of maps or keypoints, ordered by the numbers in their names; or of a video of a person.
+    """The poses of a clip, see :func:`pocold.apps.drawing.clips.open_clip`.
 
     Args:
         path: the folder or video.
         length: of a video; a folder gives one frame per file.
-        estimator: opens what finds the maps of a video's pictures.
+        estimator: opens what finds the maps of pictures where BlazePose is not installed.
         tell: is told what was left out.
 
     Raises:
         ValueError: if there are none, or one of them cannot be read.
     """
-    if path.is_dir():
-        if length.frames is not None or length.seconds is not None:
-            raise ValueError(f"--poses {path}: a folder has one frame per file; leave out --frames and --seconds")
-        files = sorted((file for file in path.iterdir() if file.is_file() and file.name[0] != "."), key=_natural)
-        if not files:
-            raise ValueError(f"--poses {path}: expected DensePose maps or keypoints in this folder, it is empty")
-        return Motion([load_any_pose(file) for file in files], 1, {"motion": "files", "poses": path.name})
-    if path.suffix.lower() not in _VIDEOS:
-        raise ValueError(f"--poses: expected a folder of maps or keypoints, or a video, got {path}")
-    if not path.is_file():
-        raise ValueError(f"no such video: {path}")
+    if path.is_dir() and (length.frames is not None or length.seconds is not None):
+        raise ValueError(f"--poses {path}: a folder has one frame per file; leave out --frames and --seconds")
     limit = length.frames if length.seconds is None else length.count(0)
-    network, maps, lost = None, [], 0
-    for picture in read_frames(path, length.fps, limit):
-        network = network or estimator()
-        try:
-            maps.append(find_densepose(picture, network, path.name).pose)
-        except NobodyFoundError:
-            lost += 1
+    clip = open_clip(path, length.fps, limit, flag="--poses ")
+    found = list(clip.maps(estimator))
+    maps = [pose for pose in found if pose is not None]
     if not maps:
-        raise ValueError(f"--poses {path}: no person was found in any of its {lost} pictures")
-    if lost:
-        tell(f"{path}: nobody was found in {lost} of {lost + len(maps)} pictures; they are left out")
-    return Motion(maps, 1, {"motion": "video", "poses": path.name})
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Numbers by value: frame-10 comes after frame-9."""
-    return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", path.name)]
+        raise ValueError(f"--poses {path}: no person was found in any of its {len(found)} pictures")
+    if len(maps) < len(found):
+        tell(f"{path}: nobody was found in {len(found) - len(maps)} of {len(found)} pictures; they are left out")
+    return Motion(maps, 1, {"motion": "files" if path.is_dir() else "video", "poses": path.name})

@@ -98,6 +98,30 @@ def read_pose(
     return check_body(_one_person(pose, person, path), str(path))
 
 
+def read_frame(picture: Image.Image, layout: Layout = "auto", name: str = "video") -> DensePose | None:
+    """The map of one picture of a video that shows maps in a visualiser's colours; None if nobody is in it.
+
+    Args:
+        picture: RGB.
+        layout: ``parula`` or ``viridis``, also over the filmed person; ``auto`` tells plain colours.
+        name: what messages call the video.
+
+    Warns:
+        ColourMapWarning, PlausibilityWarning: as :func:`read_pose`.
+
+    Raises:
+        ValueError: if it shows none, or one that cannot be a body.
+    """
+    try:
+        pose, guess = _from_picture(picture, layout, None)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if guess is not None:
+        warnings.warn(f"{name}: {guess}", ColourMapWarning, stacklevel=2)
+    pose = check_body(pose, name, empty=True)
+    return pose if pose.visible_parts else None
+
+
 def load_pose(pose: PoseInput, name: str = "pose") -> DensePose:
     """:meth:`DensePose.load`, for paths to any file that :func:`read_pose` can read without being told more.
 

@@ -30,6 +30,7 @@ from pocold.people.body.stick_figure import (
     DISTANCE,
     LEGS,
     NUM_NUMBERS,
+    PITCH,
     POINT,
     POINT_NAMES,
     UP,
@@ -62,6 +63,10 @@ _BONES = tuple(
 )  # fmt: skip
 _STEP = np.full(NUM_NUMBERS, 0.02)  # of finite differences
 _STEP[[ACROSS, UP, ZOOM]], _STEP[ARMS[0]], _STEP[ARMS[1]], _STEP[BUILD] = 1e-4, 1e-4, 1e-4, 1e-3
+# How far numbers are from those of the frame before, as a standard deviation; builds are given then.
+_FROM_BEFORE = np.full(NUM_NUMBERS, 8.0)
+_FROM_BEFORE[[PITCH, ACROSS, UP, ZOOM]] = 2.0, 0.1, 0.1, 0.03
+_FROM_BEFORE[ARMS[0]] = _FROM_BEFORE[ARMS[1]] = 0.25
 _LIMBS = [i for part in (*ARMS, *LEGS) for i in range(part.start, part.stop)]
 _TRUNK = [i for i in range(NUM_NUMBERS) if i not in _LIMBS and not BUILD.start <= i < BUILD.stop]
 _TRUNK_POINTS = [
@@ -69,18 +74,20 @@ _TRUNK_POINTS = [
     for name in POINT_NAMES
     if not any(w in name for w in ("elbow", "wrist", "knee", "ankle", "toe", "heel"))
 ]
+POSE_NUMBERS = [i for i in range(NUM_NUMBERS) if not BUILD.start <= i < BUILD.stop]
 MIN_POINTS = 4
 _WEIGHTS, _SILHOUETTE = (0.2, 0.31, 0.42, 0.55, 0.7, 0.85), 128  # builds tried against a mask, and its longest side
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """What is to be explained.
 
     Attributes:
         pixels: ``(K, 2)``; weight: ``(K,)``, 0 where missing, confidence elsewhere.
         depth: ``(K,)`` pixels, 0 where unknown; depth_weight: ``(K,)``.
         size: (height, width); sharp: pixels that a point may be off.
+        before: the vector ``(P,)`` of the frame before, that this one is tied to loosely; None if there is none.
     """
 
     pixels: np.ndarray
@@ -89,6 +96,7 @@ class _Seen:
     depth_weight: np.ndarray
     size: tuple[int, int]
     sharp: float
+    before: np.ndarray | None = None
 
 
 def fit_body(
@@ -118,20 +126,34 @@ def fit_body(
     check_size(size)
     if mask is not None and np.shape(mask) != tuple(size):
         raise ValueError(f"the mask must be of the picture's size {size[0]}x{size[1]}, got shape {np.shape(mask)}")
-    seen = _prepare(keypoints, confidence, depth, size)
-    figure = StickFigure(load_body(), load_chart().face_points.tolist())
-    numbers = _fit_trunk(figure, seen)
-    numbers = _choose_limbs(figure, seen, numbers)
-    numbers, cost = _refine(figure, seen, numbers, list(range(NUM_NUMBERS)), _STEPS)
-    best = numbers[int(cost.argmin())]
+    seen = prepare(keypoints, confidence, depth, size)
+    best, _ = search(figure_of(), seen)
     shape = as_shape(best)
     if mask is not None:
         shape = _as_heavy(shape, best, mask)
-    own = StickFigure(load_body(), load_chart().face_points.tolist(), shape)
-    fixed = [i for i in range(NUM_NUMBERS) if not BUILD.start <= i < BUILD.stop]
-    best = _refine(own, seen, best[None], fixed, 4)[0][0]
-    floor = float(own.points(best[None])[0][0, :, 2].min()) - 0.08
-    return shape, as_pose(best, hands_of(best)), as_camera(best, size, floor)
+    own = figure_of(shape)
+    best = refine(own, seen, best[None], POSE_NUMBERS, 4)[0][0]
+    return shape, *posed(own, best, size)
+
+
+def figure_of(shape: BodyShape | None = None) -> StickFigure:
+    """The packed body's stick figure, of a build or of any."""
+    return StickFigure(load_body(), load_chart().face_points.tolist(), shape)
+
+
+def search(figure: StickFigure, seen: Seen) -> tuple[np.ndarray, float]:
+    """The vector ``(P,)`` that explains points best, whatever the view, and its cost."""
+    numbers = _fit_trunk(figure, seen)
+    numbers = _choose_limbs(figure, seen, numbers)
+    free = POSE_NUMBERS if figure.shape is not None else list(range(NUM_NUMBERS))
+    numbers, cost = refine(figure, seen, numbers, free, _STEPS)
+    return numbers[int(cost.argmin())], float(cost.min())
+
+
+def posed(figure: StickFigure, numbers: np.ndarray, size: tuple[int, int]) -> tuple[Pose, Camera]:
+    """Pose and camera of a vector ``(P,)``; the floor lies below the lowest point."""
+    floor = float(figure.points(numbers[None])[0][0, :, 2].min()) - 0.08
+    return as_pose(numbers, hands_of(numbers)), as_camera(numbers, size, floor)
 
 
 def _as_heavy(shape: BodyShape, numbers: np.ndarray, mask: np.ndarray) -> BodyShape:
@@ -150,7 +172,7 @@ def _as_heavy(shape: BodyShape, numbers: np.ndarray, mask: np.ndarray) -> BodySh
     return replace(shape, weight=max(_WEIGHTS, key=overlap))
 
 
-def _prepare(keypoints: np.ndarray, confidence: np.ndarray, depth: np.ndarray | None, size: tuple[int, int]) -> _Seen:
+def prepare(keypoints: np.ndarray, confidence: np.ndarray, depth: np.ndarray | None, size: tuple[int, int]) -> Seen:
     count = len(POINT_NAMES)
     keypoints, confidence = np.asarray(keypoints, float), np.asarray(confidence, float)
     if keypoints.ndim != 2 or keypoints.shape[1] != 2 or len(keypoints) not in (18, count):
@@ -166,10 +188,10 @@ def _prepare(keypoints: np.ndarray, confidence: np.ndarray, depth: np.ndarray | 
     if int(given.sum()) < MIN_POINTS:
         raise ValueError(f"expected at least {MIN_POINTS} keypoints that are not missing, got {int(given.sum())}")
     known = np.isfinite(far)
-    return _Seen(pixels, weight, np.where(known, far, 0.0), weight * known, size, 1.0)
+    return Seen(pixels, weight, np.where(known, far, 0.0), weight * known, size, 1.0)
 
 
-def _first_zoom(figure: StickFigure, seen: _Seen) -> float:
+def _first_zoom(figure: StickFigure, seen: Seen) -> float:
     """Logarithm of the focal length per height: the bones that look longest are those not foreshortened."""
     rest = figure.points(standing()[None])[0][0]
     ratios = []
@@ -184,7 +206,7 @@ def _first_zoom(figure: StickFigure, seen: _Seen) -> float:
     return float(np.log(max(scale, 1e-3) * DISTANCE / seen.size[0]))
 
 
-def _fit_trunk(figure: StickFigure, seen: _Seen) -> np.ndarray:
+def _fit_trunk(figure: StickFigure, seen: Seen) -> np.ndarray:
     """Vectors ``(S, P)`` of the views that explain trunk and face best."""
     zoom = _first_zoom(figure, seen)
     numbers = np.repeat(standing()[None], len(_VIEWS), 0)
@@ -199,16 +221,16 @@ def _fit_trunk(figure: StickFigure, seen: _Seen) -> np.ndarray:
     numbers[:, ACROSS] -= shift[:, 0] * metres
     numbers[:, UP] += shift[:, 1] * metres
     trunk = replace(seen, weight=weight, depth_weight=seen.depth_weight * (weight > 0))
-    numbers, cost = _refine(figure, _sharpened(trunk, zoom, 2.0), numbers, _TRUNK, _STEPS_TRUNK)
+    numbers, cost = refine(figure, _sharpened(trunk, zoom, 2.0), numbers, _TRUNK, _STEPS_TRUNK)
     return numbers[np.argsort(cost)[: _KEPT * 2]]
 
 
-def _sharpened(seen: _Seen, zoom: float, factor: float = 1.0) -> _Seen:
+def _sharpened(seen: Seen, zoom: float, factor: float = 1.0) -> Seen:
     height = 1.65 * np.exp(zoom) * seen.size[0] / DISTANCE
     return replace(seen, sharp=max(factor * _SHARPNESS * height, 0.25))
 
 
-def _choose_limbs(figure: StickFigure, seen: _Seen, numbers: np.ndarray) -> np.ndarray:
+def _choose_limbs(figure: StickFigure, seen: Seen, numbers: np.ndarray) -> np.ndarray:
     """Give each vector the arms and legs that explain the points best, from many drawn about the presets."""
     arms, arm_cost = arm_presets().starts(0)
     legs, leg_cost = leg_presets().starts(1)
@@ -239,14 +261,14 @@ def _choose_limbs(figure: StickFigure, seen: _Seen, numbers: np.ndarray) -> np.n
     return numbers
 
 
-def _missing(seen: _Seen, pixels: np.ndarray) -> np.ndarray:
+def _missing(seen: Seen, pixels: np.ndarray) -> np.ndarray:
     """What it costs ``(B, K)`` that points lie in the picture but were not found; nobody always looks for feet."""
     shown = np.all((pixels > 0) & (pixels < [seen.size[1], seen.size[0]]), axis=2)
     looked_for = np.arange(len(POINT_NAMES)) < len(COCO_18)
     return _NOT_FOUND * (shown & (seen.weight == 0) & looked_for)
 
 
-def _data(seen: _Seen, numbers: np.ndarray, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
+def _data(seen: Seen, numbers: np.ndarray, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """Residuals ``(B, 3 K)`` of points and depths."""
     apart = (pixels - seen.pixels) * (seen.weight / seen.sharp)[:, None]
     total = seen.depth_weight.sum()
@@ -259,16 +281,16 @@ def _data(seen: _Seen, numbers: np.ndarray, pixels: np.ndarray, depth: np.ndarra
     return np.concatenate([apart[..., 0], apart[..., 1], far], 1)
 
 
-def _residuals(figure: StickFigure, seen: _Seen, prior: Prior, numbers: np.ndarray) -> np.ndarray:
+def _residuals(figure: StickFigure, seen: Seen, prior: Prior, numbers: np.ndarray) -> np.ndarray:
     pixels, depth, head = figure.project(numbers, seen.size)
     world, _ = figure.points(numbers)
-    return np.concatenate(
-        [
-            _data(seen, numbers, pixels, depth), prior.residuals(numbers), trunk_residuals(world),
-            face_residuals(head, seen.weight),
-        ],
-        1,
-    )  # fmt: skip
+    parts = [
+        _data(seen, numbers, pixels, depth), prior.residuals(numbers), trunk_residuals(world),
+        face_residuals(head, seen.weight),
+    ]  # fmt: skip
+    if seen.before is not None:
+        parts.append((numbers - seen.before) / _FROM_BEFORE)
+    return np.concatenate(parts, 1)
 
 
 def _cost(residuals: np.ndarray, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
@@ -281,8 +303,8 @@ def _cost(residuals: np.ndarray, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
     return squares.sum(1) + prior.constant(), weights
 
 
-def _refine(
-    figure: StickFigure, seen: _Seen, numbers: np.ndarray, free: list[int], steps: int
+def refine(
+    figure: StickFigure, seen: Seen, numbers: np.ndarray, free: list[int], steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Levenberg-Marquardt over the free numbers of S vectors at once: the vectors and their costs ``(S,)``."""
     if seen.sharp == 1.0:

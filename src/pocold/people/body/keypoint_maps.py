@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,14 +38,44 @@ def draw_keypoints(keypoints: Keypoints, mask: np.ndarray | None = None) -> Dens
     Raises:
         ValueError: for too few points, shares of an unknown size, a size that cannot be drawn, or a mask of another.
     """
-    if keypoints.relative:
+    smaller = framed_to_draw([keypoints])[0]
+    points, confidence, depth = smaller.ordered()
+    assert smaller.size is not None
+    pose = draw_body(*fit_body(points, confidence, depth=depth, size=smaller.size))
+    held = None if mask is None else shrunk_mask(mask, keypoints.size, smaller.size)
+    return held_and_enlarged(pose, keypoints.size or smaller.size, held)
+
+
+def shrunk_mask(mask: np.ndarray, size: tuple[int, int] | None, drawn: tuple[int, int]) -> np.ndarray:
+    """A mask bool ``(H, W)`` of pictures of a size, of the size that is drawn.
+
+    Raises:
+        ValueError: if the mask is of another size.
+    """
+    if mask.shape != size:
+        raise ValueError(f"expected a mask of the picture's size {size}, got {mask.shape}")
+    return Frame(mask.shape, drawn, "stretch").labels(mask).astype(bool)
+
+
+def framed_to_draw(clip: Sequence[Keypoints]) -> list[Keypoints]:
+    """Keypoints of pictures of one size as they are drawn: in at most 1024 pixels, and where the size of the pictures
+    is not known, in 256x176 around all of them.
+
+    Raises:
+        ValueError: for shares of an unknown size, a size that cannot be drawn, or points that lie outside of it.
+    """
+    if any(keypoints.relative for keypoints in clip):
         raise ValueError(
             "these keypoints are shares of width and height, but the file does not say those; give the size of the "
             "picture (--size HEIGHTxWIDTH) or the picture (--photo)"
         )
-    if keypoints.size is None:
-        return _draw(_framed(keypoints), _FRAME)
-    height, width = keypoints.size
+    sizes = {keypoints.size for keypoints in clip}
+    if len(sizes) > 1:
+        told = sorted("unknown" if size is None else f"{size[0]}x{size[1]}" for size in sizes)
+        raise ValueError(f"expected pictures of one size, got {', '.join(told)} (height x width)")
+    if clip[0].size is None:
+        return _framed(clip)
+    height, width = clip[0].size
     if min(height, width) < MIN_SIZE or height * width > MAX_PIXELS:
         raise ValueError(
             f"expected keypoints of a picture with sides from {MIN_SIZE} and at most {MAX_PIXELS / 1e6:.0f} million "
@@ -53,51 +83,50 @@ def draw_keypoints(keypoints: Keypoints, mask: np.ndarray | None = None) -> Dens
         )
     factor = min(1.0, _DRAWN / max(height, width))
     drawn = max(MIN_SIZE, round(height * factor)), max(MIN_SIZE, round(width * factor))
-    smaller = Keypoints(
-        keypoints.names, keypoints.points * factor, keypoints.confidence,
-        None if keypoints.depth is None else keypoints.depth * factor, drawn,
-    )  # fmt: skip
-    if mask is not None and mask.shape != keypoints.size:
-        raise ValueError(f"expected a mask of the picture's size {keypoints.size}, got {mask.shape}")
-    pose = _draw(smaller, drawn)
-    if mask is not None:
-        pose = held_to(pose, Frame(keypoints.size, drawn, "stretch").labels(mask))
-    return pose if drawn == keypoints.size else _enlarged(pose, keypoints.size)
-
-
-def _draw(keypoints: Keypoints, size: tuple[int, int]) -> DensePose:
-    check_size(size)
-    points, confidence, depth = keypoints.ordered()
-    inside = confidence > 0
-    away = ((points < 0) | (points > [size[1], size[0]])).any(1) & inside
-    if inside.any() and away[inside].mean() > 0.75:
+    check_size(drawn)
+    smaller = [keypoints.moved(factor, drawn) for keypoints in clip]
+    inside = np.concatenate([keypoints.points[keypoints.given] for keypoints in smaller])
+    away = ((inside < 0) | (inside > [drawn[1], drawn[0]])).any(1)
+    if len(inside) and away.mean() > 0.75:
         raise ValueError(
-            f"{int(away.sum())} of {int(inside.sum())} keypoints lie outside a picture of {size[0]}x{size[1]} (height "
-            "x width); give the size of the picture that they belong to (--size HEIGHTxWIDTH)"
+            f"{int(away.sum())} of {len(inside)} keypoints lie outside a picture of {height}x{width} (height x width); "
+            "give the size of the picture that they belong to (--size HEIGHTxWIDTH)"
         )
-    pose = draw_body(*fit_body(points, confidence, depth=depth, size=size))
+    return smaller
+
+
+def held_and_enlarged(pose: DensePose, size: tuple[int, int], mask: np.ndarray | None) -> DensePose:
+    """A drawn map of the size that is wanted, held to a mask of the size that is drawn, if there is one.
+
+    Raises:
+        ValueError: if the map shows nothing.
+    """
     if not pose.visible_parts:
         raise ValueError("no body fits these keypoints: none of it would lie in the picture")
-    return pose
+    if mask is not None:
+        pose = held_to(pose, mask)
+    if pose.size == size:
+        return pose
+    assert pose.uv is not None
+    frame = Frame(pose.size, size, "stretch")
+    return DensePose(frame.labels(pose.labels), frame.uv(pose.uv))
 
 
-def _framed(keypoints: Keypoints) -> Keypoints:
-    """The keypoints moved and scaled into a picture of the usual size."""
+def _framed(clip: Sequence[Keypoints]) -> list[Keypoints]:
+    """The keypoints moved and scaled, all alike, into a picture of the usual size."""
     height, width = _FRAME
-    given = keypoints.points[keypoints.given]
-    if len(given) == 0:
+    given = [keypoints.points[keypoints.given] for keypoints in clip if keypoints.given.any()]
+    if not given:
         raise ValueError("all keypoints are missing")
-    low, high = given.min(0), given.max(0)
-    low[1] -= _crown(keypoints)
-    names = {name for name, known in zip(keypoints.names, keypoints.given, strict=True) if known}
+    low, high = np.min([points.min(0) for points in given], 0), np.max([points.max(0) for points in given], 0)
+    low[1] = min(k.points[k.given][:, 1].min() - _crown(k) for k in clip if k.given.any())
+    names = {name for k in clip for name, known in zip(k.names, k.given, strict=True) if known}
     below = _MARGIN if names & {"left ankle", "right ankle"} else 0.01  # else the picture ends where the points do
     room = np.array([width * (1 - 3 * _MARGIN), height * (1 - _ABOVE - below)])
     scale = float((room / np.maximum(high - low, 1e-6)).min())
     across = width / 2 - scale * (low[0] + high[0]) / 2
     down = height * (1 - below) - scale * high[1]
-    points = keypoints.points * scale + np.array([across, down])
-    depth = None if keypoints.depth is None else keypoints.depth * scale
-    return Keypoints(keypoints.names, points, keypoints.confidence, depth, _FRAME)
+    return [keypoints.moved(scale, _FRAME, (across, down)) for keypoints in clip]
 
 
 def _crown(keypoints: Keypoints) -> float:
@@ -116,12 +145,6 @@ def _crown(keypoints: Keypoints) -> float:
         return 1.2 * float(np.ptp([point[0] for point in face]))
     above = 0.75 * abs(float(np.mean([point[1] for point in shoulders])) - top)
     return max(0.0, above - (top - min(point[1] for point in place.values())))
-
-
-def _enlarged(pose: DensePose, size: tuple[int, int]) -> DensePose:
-    assert pose.uv is not None
-    frame = Frame(pose.size, size, "stretch")
-    return DensePose(frame.labels(pose.labels), frame.uv(pose.uv))
 
 
 def read_keypoint_pose(
