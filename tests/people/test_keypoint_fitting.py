@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from exact_points import SIZE, agreement, seen
 from pocold.densepose.keypoints import COCO_18, NAMES, Keypoints
 from pocold.people.body.body import AVERAGE, load_body
 from pocold.people.body.keypoint_fitting import fit_body
@@ -18,7 +19,7 @@ from pocold.people.body.keypoint_maps import (
     pose_size,
     read_keypoint_pose,
 )
-from pocold.people.body.posing import draw_body, pose_body
+from pocold.people.body.posing import draw_body
 from pocold.people.body.skeleton import bone_transforms
 from pocold.people.body.stick_figure import (
     ARMS,
@@ -31,26 +32,6 @@ from pocold.people.body.stick_figure import (
 )
 from pocold.people.labels import keypoints_3d, load_chart
 from pocold.people.poses import parse_pose, random_pose
-
-SIZE = (128, 88)
-
-
-def seen(text, shape=AVERAGE, size=SIZE):
-    """The true map of a named pose, its points ``(18, 2)``, which are inside, and their depth in pixels."""
-    named = parse_pose(text)
-    body = pose_body(named.pose, named.view, named.crop, size, shape)
-    heads = load_body().rest(shape)[1]
-    moves = torch.from_numpy(bone_transforms(named.pose, load_body(), heads))[None].float()
-    world = keypoints_3d(body.bodies.vertices, heads, moves)[0]
-    points, depth = body.camera.project(body.camera.to_camera(world))
-    points = points.double().numpy()
-    inside = ((points >= 0) & (points < [size[1], size[0]])).all(1)
-    return body.densepose(), points, inside, depth.double().numpy() * body.camera.focal / body.camera.distance
-
-
-def agreement(a, b):
-    body = (a.labels > 0) | (b.labels > 0)
-    return (a.labels == b.labels)[body].mean()
 
 
 def test_the_stick_figure_is_the_skeleton():

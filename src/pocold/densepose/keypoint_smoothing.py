@@ -68,9 +68,13 @@ def _steady(
     """
     window, around = (2 * max(1, round(seconds * fps / 2)) + 1 for seconds in (_WINDOW, _AROUND))
     given = confidence > 0
-    there = median_filter(given, (window, 1), mode="nearest") & found[:, None]
-    surest = uniform_filter1d(confidence, window, axis=0, mode="nearest")
-    count = uniform_filter1d(given.astype(float), window, axis=0, mode="nearest")
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return uniform_filter1d(values.astype(float), window, axis=0, mode="nearest")
+
+    seen_by = mean(given)
+    there = (seen_by > mean(found)[:, None] / 2) & found[:, None]
+    confidence = np.where(there, mean(confidence) / np.maximum(seen_by, 1e-9), 0.0)
     frames = np.arange(len(points))
     points = points.copy()
     for k in range(points.shape[1]):
@@ -79,9 +83,9 @@ def _steady(
             for axis in range(3):
                 points[:, k, axis] = np.interp(frames, frames[seen], points[seen, k, axis])
     usual = median_filter(points, (around, 1, 1), mode="nearest")
-    points = np.where(np.abs(points - usual).max(-1, keepdims=True) > jump, usual, points)
+    points = np.where(np.abs(points - usual)[..., :2].max(-1, keepdims=True) > jump, usual, points)
     points[~there] = np.nan
-    return points, np.where(there, surest / np.maximum(count, 1e-9), 0.0)
+    return points, confidence
 
 
 def _one_euro(values: np.ndarray, fps: float) -> np.ndarray:

@@ -4,12 +4,14 @@ import importlib
 import io
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageSequence
 
 from pocold.imaging.files import PICTURE_ERRORS, atomic_folder, atomic_write
 from pocold.imaging.metadata import read_png_metadata, write_png
@@ -17,6 +19,7 @@ from pocold.imaging.metadata import read_png_metadata, write_png
 VIDEOS = {".mp4": ("mp4", "libx264"), ".webm": ("webm", "libvpx-vp9")}
 PICTURES = (".gif", ".webp")
 ENDINGS = (*VIDEOS, *PICTURES)
+_USUAL_DURATION = 100  # milliseconds of a GIF's picture that does not say it, as browsers have it
 _QUALITY = {"libx264": {"crf": "16", "preset": "slow"}, "libvpx-vp9": {"crf": "24", "b": "0", "row-mt": "1"}}
 
 
@@ -132,38 +135,68 @@ def read_frames(path: Path, fps: float, limit: int | None = None) -> Iterator[Im
     """The pictures of a video at even times, upright: what is shown at 0, 1/fps, 2/fps, ... seconds.
 
     Args:
-        path: any video that FFmpeg reads, of constant or variable frame rate.
+        path: any video that FFmpeg reads, of constant or variable frame rate, or a moving GIF or WebP.
         fps: pictures per second.
         limit: of the pictures; None takes all.
 
     Raises:
         ValueError: if it cannot be read, or holds no pictures.
     """
+    given, end = 0, 0.0
+    shown: Callable[[], Image.Image] | None = None
+    moments = _picture_moments(path) if path.suffix.lower() in PICTURES else _video_moments(path)
+    for begin, end, picture in moments:  # noqa: B007, the last end is asked for
+        while shown is not None and (limit is None or given < limit) and given / fps < begin - 1e-6:
+            given += 1
+            yield shown()
+        if limit is not None and given >= limit:
+            return
+        shown = picture
+    # the last is shown for its own duration; of a file that does not say it, once
+    while shown is not None and (limit is None or given < limit) and (not given or given / fps < end - 1e-6):
+        given += 1
+        yield shown()
+    if not given:
+        raise ValueError(f"{path} holds no pictures")
+
+
+# When a picture begins and ends to be shown, in seconds, and what makes it.
+_Moment = tuple[float, float, Callable[[], Image.Image]]
+
+
+def _video_moments(path: Path) -> Iterator[_Moment]:
+    with _opened(path) as container:
+        start: float | None = None
+        for frame in container.decode(video=0):
+            time = float(frame.time or 0.0)
+            start = time if start is None else start
+            lasts = float((frame.duration or 0) * (frame.time_base or 0))
+            yield time - start, time - start + lasts, partial(_upright, frame)
+
+
+def _picture_moments(path: Path) -> Iterator[_Moment]:
+    try:
+        with Image.open(path) as opened:
+            time = 0.0
+            for picture in ImageSequence.Iterator(opened):
+                frame = picture.convert("RGB")
+                lasts = float(opened.info.get("duration") or _USUAL_DURATION) / 1000
+                yield time, time + lasts, frame.copy
+                time += lasts
+    except PICTURE_ERRORS as error:
+        raise ValueError(f"{path} cannot be read as a video: {error}") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     av = _av()
-    given = 0
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise ValueError(f"{path} holds no pictures that move: expected a video")
-            shown: Any = None
-            start = None
-            for frame in container.decode(video=0):
-                time = float(frame.time or 0.0)
-                start = time if start is None else start
-                while shown is not None and (limit is None or given < limit) and start + given / fps < time - 1e-6:
-                    given += 1
-                    yield _upright(shown)
-                shown = frame
-            if shown is not None and start is not None:
-                # the last is shown for its own duration; of a file that does not say it, once
-                end = float(shown.time or 0.0) + float((shown.duration or 0) * (shown.time_base or 0))
-                while (limit is None or given < limit) and (not given or start + given / fps < end - 1e-6):
-                    given += 1
-                    yield _upright(shown)
+            yield container
     except (av.FFmpegError, OSError) as error:
         raise ValueError(f"{path} cannot be read as a video: {error}") from error
-    if not given:
-        raise ValueError(f"{path} holds no pictures")
 
 
 def frame_rate(path: Path) -> float:
@@ -172,12 +205,11 @@ def frame_rate(path: Path) -> float:
     Raises:
         ValueError: if it cannot be read, or holds no pictures that move.
     """
-    av = _av()
-    try:
-        with av.open(str(path)) as container:
-            rate = next((stream.average_rate for stream in container.streams.video), None)
-    except (av.FFmpegError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as a video: {error}") from error
+    if path.suffix.lower() in PICTURES:
+        moments = [(begin, end) for begin, end, _ in _picture_moments(path)]
+        return len(moments) / moments[-1][1]
+    with _opened(path) as container:
+        rate = container.streams.video[0].average_rate
     if not rate:
         raise ValueError(f"{path} holds no pictures that move: expected a video")
     return float(rate)

@@ -146,7 +146,7 @@ def test_a_pose_is_meant_where_a_file_has_its_name(folder):
         (("stand", "-o", "x.png", "--picture", "a"), "--picture is for files; stand is a named pose"),
         (("stand", "-o", "x.png", "--read-as", "vui"), "--read-as is for files; stand is a named pose"),
         (("stand", "-o", "x.png", "--photo", "photo.png"), "expected one of the map's size 256x176"),
-        (("map.png", "-o", "."), "only all pictures of a dump, or of a list of keypoints, go into a folder"),
+        (("map.png", "-o", "."), "only all pictures of a dump, of a list of keypoints, or of a clip, go into a folder"),
         (("map.png", "-o", ".", "--show", "x.png"), "--show is not for a whole dump"),
         (("map.png", "-o", "x.png", "--photo", "no.png"), "--photo: no such file: no.png"),
     ],

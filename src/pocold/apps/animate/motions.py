@@ -214,7 +214,7 @@ def from_files(
     if path.is_dir() and (length.frames is not None or length.seconds is not None):
         raise ValueError(f"--poses {path}: a folder has one frame per file; leave out --frames and --seconds")
     limit = length.frames if length.seconds is None else length.count(0)
-    clip = open_clip(path, length.fps, limit, flag="--poses ")
+    clip = open_clip(path, length.fps, limit, flag="--poses: ")
     found = list(clip.maps(estimator))
     maps = [pose for pose in found if pose is not None]
     if not maps:

@@ -114,7 +114,7 @@ def open_clip(
             at.
         limit: of a video's frames.
         layout: of maps; ``auto`` looks.
-        flag: what errors begin with, such as ``--poses ``.
+        flag: what errors begin with, such as ``--poses: ``.
 
     Raises:
         ValueError: if there is none of these.
@@ -122,12 +122,10 @@ def open_clip(
     if path.is_dir():
         files = sorted((file for file in path.iterdir() if file.is_file() and file.name[0] != "."), key=_natural)
         if not files:
-            raise ValueError(
-                f"{flag}{path}: expected maps, keypoints or pictures of a person in this folder, it is empty"
-            )
+            raise ValueError(f"{flag}{path} is empty: expected a folder of maps, keypoints or pictures of a person")
         return Clip(path, _kind_of_files(files, layout), files, fps or FOLDER_FPS, layout=layout)
     if path.suffix.lower() not in VIDEOS:
-        raise ValueError(f"{flag}{path}: expected a folder of maps, keypoints or pictures, or a video")
+        raise ValueError(f"{flag}expected a folder of maps, keypoints or pictures, or a video, got {path}")
     if not path.is_file():
         raise ValueError(f"no such video: {path}")
     fps = fps or frame_rate(path)
