@@ -38,6 +38,7 @@ from pocold.models.densepose_estimator import DensePoseEstimator
 from pocold.models.presets import build_models
 from pocold.models.refiner import Refiner
 from pocold.models.unet import UNet
+from pocold.people.body.label_keypoints import with_fitted_coordinates
 
 _HINT, _ENCODING = "the model's surface hint", "the model's pose encoding 'iuv'"
 _REFINER = "the pipeline's refiner (refine=False leaves it out)"
@@ -326,7 +327,8 @@ class PoseTransferPipeline(DiffusionPipeline):
         Args:
             source: a photograph, several of one person, or an appearance code (of one person for all poses, or of one
                 person per pose). May be left out with guidance that ignores it (``pose_only``).
-            pose: a DensePose map, or several.
+            pose: a DensePose map, or several. Of one that has labels only, U and V are those of a body in that pose, if
+                a model needs them; a warning says so.
             source_pose: maps of the photographs, with U and V, for models that take a surface hint; see
                 :meth:`encode_appearance`.
             image: a picture to edit, with ``mask``: bool or 0/255, True where it is generated, of the picture's size.
@@ -541,6 +543,8 @@ class PoseTransferPipeline(DiffusionPipeline):
         purpose = _HINT if sourced and self.takes_surface_hint else _ENCODING if sees_uv else None
         purpose = purpose or (_REFINER if refined else None)
         names = inputs.numbered("pose", len(maps))
+        if purpose is not None:
+            maps = [with_fitted_coordinates(*one, purpose) for one in zip(maps, names, strict=True)]
         (labels, uv), (drawn_labels, drawn_uv) = (
             inputs.frame_maps(maps, [Frame(m.size, to, frame) for m in maps], names, purpose) for to in (size, drawn)
         )

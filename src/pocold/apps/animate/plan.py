@@ -31,6 +31,7 @@ from pocold.diffusion.noise import surface_noise
 from pocold.imaging.images import Frame, FrameMode
 from pocold.models.densepose_estimator import DensePoseEstimator, open_estimator
 from pocold.people.body.fitting import Stage
+from pocold.people.body.label_keypoints import with_fitted_clip
 from pocold.photographs import Size, framed
 from pocold.pipeline import PoseTransferPipeline
 
@@ -141,7 +142,10 @@ def plan_animation(
         if like == SOURCE and reference is not None and not reference.visible_parts & _HEAD:
             reference = None  # nothing tells how tall the person is
         motion = asked.moved(Stage.of(reference, size))
-    poses = [framed(pose, Frame(pose.size, size, mode)) for pose in motion.maps]
+    maps_drawn = motion.maps
+    if _keeps_surface(pipeline, person):
+        maps_drawn = with_fitted_clip(maps_drawn, asked.length.fps, str(asked.poses))
+    poses = [framed(pose, Frame(pose.size, size, mode)) for pose in maps_drawn]
     words = asked.words() + again(
         with_map=with_map,
         noise=None if noise == "shared" else noise,
