@@ -171,7 +171,8 @@ def animate(
         turn: One full turn on the spot, in the pose of --pose; 3 seconds if not told otherwise.
         walk: A walk on the spot, seen from --view; two steps take 1.2 seconds, and are drawn once.
         between: Named poses to go through, such as stand:front wave:30 hips:back; a second from each to the next.
-        poses: A folder of DensePose maps or keypoint files, one for each frame, or a video of somebody.
+        poses: A folder of DensePose maps, keypoint files or pictures of somebody, one for each frame; or a video of
+            somebody, or of maps in a visualiser's colours.
         pose: Named pose of --turn; its view is where the turn begins.
         view: View of --walk: degrees, or front, quarter, side, back, ...
         fps: Frames per second.

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from pocold.densepose.labels import NUM_LABELS
 from pocold.densepose.maps import DensePose
@@ -101,7 +102,22 @@ def recognise(picture: np.ndarray, only: ColourMap | None = None) -> PlainColour
 def invert_plain(picture: np.ndarray, colours: PlainColours) -> DensePose:
     """The labels of a coloured map without a photo, uint8 ``(H, W, 3)``, by nearest colour."""
     labels, _ = _nearest(picture.reshape(-1, 3).astype(np.int16), colours.palette)
-    return DensePose(labels.reshape(picture.shape[:2]))
+    labels = labels.reshape(picture.shape[:2])
+    return DensePose(labels if colours.exact else _without_rims(labels))
+
+
+def _without_rims(labels: np.ndarray) -> np.ndarray:
+    """Labels ``(H, W)`` without what is thinner than three pixels: where two colours meet, a blur runs through others.
+
+    Such pixels take the label of the nearest that is left.
+    """
+    left = np.zeros(labels.shape, bool)
+    for label in np.unique(labels):
+        left |= ndimage.binary_opening(labels == label, np.ones((3, 3), bool))
+    if not left.any():
+        return labels
+    rows, columns = ndimage.distance_transform_edt(~left, return_distances=False, return_indices=True)
+    return labels[rows, columns]
 
 
 def invert_blended(picture: np.ndarray, colour_map: ColourMap, photo: np.ndarray | None) -> DensePose:

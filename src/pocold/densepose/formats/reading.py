@@ -31,9 +31,9 @@ ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".npy", ".npz", ".pkl", "
 Layout = Literal["auto", "iuv", "ivu", "vui", "uvi", "labels", "parula", "viridis"]
 
 # Percentage of the body's pixels that got their part, measured on 24 pictures of drawn people (docs/densepose.md): from
-# lossless pictures over a lost photo; and from JPEGs of quality 95, without or with the photo.
+# lossless pictures over a lost photo; and from JPEGs of quality 95, with the photo below, and with nothing.
 _RIGHT_WITHOUT_PHOTO: dict[ColourMap, int] = {"parula": 73, "viridis": 57}
-_RIGHT_IN_JPEG = 87
+_RIGHT_IN_JPEG, _RIGHT_IN_PLAIN_JPEG = 87, 93
 _SMALL_BOX = 0.25  # share of both sides of the photo below which a person is asked about
 
 
@@ -274,7 +274,7 @@ def _from_colours(seen: np.ndarray, plain: colours.PlainColours) -> tuple[DenseP
         return pose, f"labels were read from {plain.colour_map} colours, all of them exact; U and V are lost"
     return pose, (
         f"labels were guessed from {plain.colour_map} colours, blurred or compressed: in a test with JPEGs "
-        f"{_RIGHT_IN_JPEG}% of the body came out right; U and V are lost"
+        f"{_RIGHT_IN_PLAIN_JPEG}% of the body came out right; U and V are lost"
     )
 
 
