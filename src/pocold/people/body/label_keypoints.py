@@ -25,7 +25,7 @@ _PARTS: dict[str, tuple[int, ...]] = {  # of a side; the right one first
 }  # fmt: skip
 _FRONT, _BACK = (2, 9, 10, 13, 14), (1, 7, 8, 11, 12)  # of torso and legs; of arms inner and outer say little
 _LEAST = 2  # pixels along which parts must meet
-_ALMOST = 0.3  # share of a head's half from which on it is seen from before or behind
+_ALMOST = 0.3  # share of the other that the far half of a head has at least where it is seen from before or behind
 # Where two parts meet, and how much of the way to the middle of which of them the joint lies.
 _MEETINGS = (
     ("elbow", "upper arm", "lower arm", "lower arm", 0.12), ("wrist", "lower arm", "hand", "hand", 0.0),
@@ -34,6 +34,7 @@ _MEETINGS = (
 # A joint from the one below it: how many times the way from there to the middle of the part between, measured on drawn
 # people.
 _TO_SHOULDER, _TO_HIP, _TO_TOE = 1.75, 2.1, 1.7
+_HIDDEN = 0.6  # of two limbs, the smaller one's share of the larger one's pixels below which it is partly hidden
 _TRUSTED, _GUESSED = 0.9, 0.45
 
 
@@ -116,6 +117,9 @@ def keypoints_of(pose: DensePose) -> Keypoints:
             limb = f"{side} {limb}"
             if limb not in middles:
                 continue
+            other = limb.replace(side, "left" if side == "right" else "right")
+            if joint != "big toe" and masks[limb].sum() < _HIDDEN * masks[other].sum():
+                continue  # the middle of what is seen of it is not its middle
             if f"{side} {end}" in found:
                 start = found[f"{side} {end}"][0]
                 found[f"{side} {joint}"] = start + times * (middles[limb] - start), _TRUSTED
@@ -124,6 +128,11 @@ def keypoints_of(pose: DensePose) -> Keypoints:
                 if meeting is not None:
                     found[f"{side} {joint}"] = meeting, _GUESSED
     found |= _face(labels, masks, middles)
+    if _in_profile(masks):  # the far side lies behind the near one
+        for joint in ("shoulder", "hip"):
+            for side, other in (("right", "left"), ("left", "right")):
+                if f"{side} {joint}" in found:
+                    found.setdefault(f"{other} {joint}", (found[f"{side} {joint}"][0], _GUESSED))
     points, confidence = np.zeros((len(NAMES), 2)), np.zeros(len(NAMES))
     for name, (place, sure) in found.items():
         points[NAMES.index(name)], confidence[NAMES.index(name)] = place, sure
@@ -140,9 +149,8 @@ def _face(
     middle, wide = _middle(head), float(np.sqrt(head.sum() / np.pi))
     counts = {side: int(masks[f"{side} head"].sum()) for side in ("right", "left")}
     front, back = np.isin(labels, _FRONT), np.isin(labels, _BACK)
-    less, more = sorted(counts.values())
     found: dict[str, tuple[np.ndarray, float]] = {}
-    if less >= _ALMOST * more:  # from before or behind
+    if not _in_profile(masks):
         faces = front.sum() >= back.sum()
         for side in counts:
             outwards = np.sign(middles[f"{side} head"][0] - middle[0]) * 0.85 * wide
@@ -157,6 +165,12 @@ def _face(
         ahead = float(np.sign(_middle(front)[0] - _middle(back)[0]))
         found["nose"] = middle + np.array([ahead * wide, 0.2 * wide]), _TRUSTED
     return found
+
+
+def _in_profile(masks: dict[str, np.ndarray]) -> bool:
+    """Whether one half of the head is hardly seen."""
+    less, more = sorted(int(masks[f"{side} head"].sum()) for side in ("right", "left"))
+    return less < _ALMOST * more
 
 
 def _middle(mask: np.ndarray) -> np.ndarray:
