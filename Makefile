@@ -1,5 +1,5 @@
-# make demo | make test | make test-apps | make docs | make check: each works from a fresh clone with Python 3.11+ and a
-# package index.
+# make demo | make test | make test-apps | make docs | make check | make bundled: each works from a fresh clone with
+# Python 3.11+ and a package index.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ OUT ?= out
 # Not --quiet, which silences warnings so that they are no errors any more.
 MKDOCS := PATH="$(abspath $(BIN)):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-.PHONY: demo test test-apps docs check clean
+.PHONY: demo test test-apps docs check bundled clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pocold demo --output $(OUT)/demo.png
@@ -48,6 +48,10 @@ $(VENV)/.installed-test-apps: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test-apps]"
 	@touch $@
 
+$(VENV)/.installed-train: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[metrics,train]"
+	@touch $@
+
 $(VENV)/.installed-docs: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
 	@touch $@
@@ -55,6 +59,11 @@ $(VENV)/.installed-docs: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
 	@touch $@
+
+# The bundled model from nothing, days of one core; stopped, the same command goes on. Its weights and numbers lie in
+# $(OUT)/bundled/pipeline then. PHOTOGRAPHS: folders of pictures without people, such as a system's wallpapers.
+bundled: $(VENV)/.installed-train
+	$(BIN)/python scripts/bundled.py $(OUT)/bundled $(if $(PHOTOGRAPHS),--photographs $(PHOTOGRAPHS))
 
 clean:
 	rm -rf $(VENV) $(OUT) site
