@@ -10,7 +10,9 @@ from estimators import colour_estimator, constant_estimator, photo_of
 from pocold import DensePose, PoseTransferPipeline, finding
 from pocold.checkpoints import weights_hash
 from pocold.cli import main
+from pocold.densepose.correspondence import BESIDE
 from pocold.finding import NobodyFoundError, find_densepose
+from pocold.imaging.images import Frame
 from pocold.models.densepose_estimator import estimate_densepose
 
 TORSO, HEAD = {1, 2}, {23, 24}
@@ -74,6 +76,18 @@ def test_the_pipeline_takes_it(installed, toy):
     expected = toy.encode_appearance(street(), source_pose=found, parts="body")
     for a, b in zip(code.values, expected.values, strict=True):
         assert torch.equal(a, b)
+
+
+def test_what_of_the_person_has_no_part_is_no_backdrop(installed):
+    picture = dots((400, 300), [(150, 205, 170, 0)])[0]
+    found = find_densepose(picture, constant_estimator(0)).pose
+    hinted = PoseTransferPipeline.from_preset("toy", seed=0, surface_hint=True)
+    code = hinted.encode_appearance(picture, source_pose=found, height=128, width=96)
+    labels = code.surface[0].layers[0][1][0].labels
+    frame = Frame((400, 300), (128, 96), "pad")
+    beside = torch.from_numpy((frame.labels(found.person) > 0) & (frame.labels(found.labels) == 0))
+    assert beside.sum() > 20
+    assert torch.equal(labels == BESIDE, beside)
 
 
 def test_pocold_pose_tells_people_apart(installed, tmp_path, capsys):

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from pocold import AppearanceCode, DensePose, PoseTransferPipeline
 from pocold.densepose.completion import complete
-from pocold.densepose.correspondence import HIDDEN, fill_holes, surface_correspondence, warp_by_surface
+from pocold.densepose.correspondence import HIDDEN, surface_correspondence, warp_by_surface
+from pocold.densepose.holes import fill_holes
 from pocold.imaging.images import from_uint8
 from pocold.models.autoencoder import encode_hint
 

@@ -16,7 +16,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from pocold.densepose.completion import complete
-from pocold.densepose.correspondence import HIDDEN, Photograph, Surface
+from pocold.densepose.correspondence import BESIDE, HIDDEN, Photograph, Surface
 from pocold.densepose.encoding import resize_labels
 from pocold.densepose.labels import body_part_labels
 from pocold.densepose.maps import DensePose, PoseInput
@@ -209,7 +209,8 @@ def load_photographs(
         estimator: finds the maps if there are none.
 
     Yields:
-        For each ``(1, 3, H, W)`` in [-1, 1], labels uint8 ``(1, H, W)`` and U, V ``(1, 2, H, W)``, or None.
+        For each ``(1, 3, H, W)`` in [-1, 1], labels uint8 ``(1, H, W)``, :data:`BESIDE` for what of a person has
+        no part, and U, V ``(1, 2, H, W)``, or None.
 
     Warns:
         InferredWarning: if a map has labels only, and ``estimator`` finds their U and V.
@@ -243,6 +244,9 @@ def load_photographs(
                 assert estimator is not None
                 pose = photo.found(estimator).need_pose(purpose)
             labels, uv = frame_maps([pose], [frame], [pose_name], uv_for)
+            if pose.person is not None:  # clothes far from the body are no backdrop
+                person = torch.from_numpy(frame.labels(pose.person) > 0)
+                labels = labels.masked_fill(person & (labels == 0), BESIDE)
         yield photo.tensor(frame), labels, uv
 
 

@@ -160,7 +160,9 @@ def check_map_size(size: Sequence[int], picture: Image.Image, path: Path, photo:
 
 def framed(pose: DensePose, frame: Frame | PersonFrame) -> DensePose:
     """A map brought to another size, U and V included."""
-    return DensePose(frame.labels(pose.labels), None if pose.uv is None else frame.uv(pose.uv), pose.doubts)
+    uv = None if pose.uv is None else frame.uv(pose.uv)
+    person = None if pose.person is None else frame.labels(pose.person) > 0
+    return DensePose(frame.labels(pose.labels), uv, pose.doubts, person)
 
 
 def map_tensors(

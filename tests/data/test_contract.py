@@ -7,7 +7,8 @@ from torch.utils.data import DataLoader
 from trees import FILES, ON_DISK, TREES
 
 from pocold.data.pairs import PairedTransform, check_sample, collate, hflip
-from pocold.densepose.correspondence import fill_holes, surface_correspondence, warp_by_surface
+from pocold.densepose.correspondence import surface_correspondence, warp_by_surface
+from pocold.densepose.holes import fill_holes
 from pocold.densepose.maps import DensePose
 
 

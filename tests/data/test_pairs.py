@@ -9,7 +9,8 @@ from PIL import Image
 
 from pocold.data.pairs import PairedTransform, View, check_sample, collate, hflip
 from pocold.densepose.completion import complete
-from pocold.densepose.correspondence import Photograph, Surface, fill_holes, surface_correspondence, warp_by_surface
+from pocold.densepose.correspondence import Photograph, Surface, surface_correspondence, warp_by_surface
+from pocold.densepose.holes import fill_holes
 from pocold.densepose.labels import MIRRORED_LABEL
 from pocold.densepose.maps import DensePose
 from pocold.imaging.images import to_bytes

@@ -9,10 +9,10 @@ from pocold.densepose.correspondence import (
     Photograph,
     Surface,
     correspondence_with,
-    fill_holes,
     surface_correspondence,
     warp_by_surface,
 )
+from pocold.densepose.holes import fill_holes
 from pocold.densepose.maps import DensePose
 from pocold.people.poses import parse_pose
 from pocold.people.rendering.render import Shot, random_person

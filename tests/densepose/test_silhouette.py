@@ -5,6 +5,8 @@ import pytest
 
 from pocold import DensePose
 from pocold.densepose.silhouette import held_to
+from pocold.imaging.images import Frame
+from pocold.photographs import framed
 
 
 def column(left=40, right=60, size=(200, 100)):
@@ -45,6 +47,18 @@ def test_what_is_far_from_the_body_is_not_of_it():
     assert (held.labels[:, 31:69] > 0).all()  # a twentieth of 200
     assert (held.labels[:, :29] == 0).all()
     assert (held.labels[:, 71:] == 0).all()
+
+
+def test_the_rest_of_the_person_is_remembered_and_goes_along():
+    held = held_to(column(), mask(0, 90))
+    assert held.person[:, :90].all()
+    assert held.person[:, 92].all()  # a mask's edge is soft
+    assert not held.person[:, 95:].any()
+    halved = framed(held, Frame(held.size, (100, 50), "stretch"))
+    assert halved.person.shape == (100, 50)
+    assert halved.person[:, :45].all()
+    with pytest.raises(ValueError, match=r"DensePose person must be bool of shape \(200, 100\), got \(8, 8\)"):
+        DensePose(held.labels, held.uv, person=np.ones((8, 8), bool))
 
 
 def test_masks_of_nobody_change_nothing():

@@ -17,10 +17,10 @@ from pocold.densepose.completion import complete
 from pocold.densepose.correspondence import (
     Photograph,
     Surface,
-    fill_holes,
     surface_correspondence,
     warp_by_surface,
 )
+from pocold.densepose.holes import fill_holes
 from pocold.densepose.labels import MIRRORED_LABEL, NUM_LABELS
 from pocold.densepose.maps import DensePose, require_uv
 from pocold.imaging.images import Frame, FrameMode, to_bytes, to_tensor

@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from pocold.densepose.chart import places
-from pocold.densepose.correspondence import HIDDEN, Photograph, Surface
+from pocold.densepose.correspondence import BESIDE, HIDDEN, Photograph, Surface
 from pocold.densepose.outline import carry_outline
 from pocold.imaging.images import from_uint8
 
@@ -103,7 +103,7 @@ def _nearest_colours(photographs: tuple[Photograph, ...], parts: np.ndarray, uv:
     """
     shown = np.concatenate([photo.labels.flatten().numpy() for photo in photographs])
     inside = np.concatenate([_inside(photo.labels.numpy()).ravel() for photo in photographs])
-    body = np.flatnonzero((shown > 0) & (shown != HIDDEN))
+    body = np.flatnonzero((shown > 0) & (shown < BESIDE))
     colours = np.zeros((3, len(parts)), np.float32)
     distance = np.full(len(parts), np.inf, np.float32)
     if len(body) == 0:

@@ -40,4 +40,4 @@ def with_coordinates(labels: DensePose, known: DensePose) -> tuple[DensePose, fr
                 known.labels != part, return_distances=False, return_indices=True
             )
             uv[:, wanted] = known.uv[:, rows[wanted], columns[wanted]]
-    return DensePose(labels.labels, uv, labels.doubts), guessed
+    return DensePose(labels.labels, uv, labels.doubts, labels.person), guessed

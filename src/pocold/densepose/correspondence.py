@@ -14,15 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pocold.densepose.holes import fill_holes
 from pocold.imaging.images import from_uint8
 
 HIDDEN = 255  # label of source pixels that are not to be used
+BESIDE = 254  # of those that show the person beside the body: clothes, hair, what is held; no backdrop
 
 # Where a point of the surface counts as seen. Between pictures of one synthetic person the colour at the nearest point
 # differs by 15 of 255 on average where U, V agree, and by 40, as much as anywhere on the part, from about 0.1 on; half
 # way is 0.04 at 256x176 and 0.07 at 128x88, where pixels lie further apart on the surface.
 MAX_DISTANCE = 0.05
 
+_NARROW = 64  # how many times the margin beside a body goes into the height, where a mask tells what is no backdrop
 _REACHES = (16, 256)  # in steps of 1/255: look nearby first, then everywhere
 _CHUNK = 128
 _FEW = 2**17  # pairs that are sooner compared than sorted
@@ -34,7 +37,7 @@ class Photograph:
 
     Attributes:
         picture: uint8 ``(3, H', W')``.
-        labels: uint8 ``(H', W')``, 0..24, or :data:`HIDDEN`.
+        labels: uint8 ``(H', W')``, 0..24, :data:`HIDDEN` or :data:`BESIDE`.
         uv: uint8 ``(2, H', W')``, U and V times 255.
 
     Raises:
@@ -126,7 +129,9 @@ class Surface:
             visible += weight * seen
             found += shown
         whole = found.masked_fill(found == 0, 1)
-        return fill_holes(picture / whole, found > 0, labels), visible / whole
+        known = any(bool((photo.labels == BESIDE).any()) for _, photographs in self.layers for photo in photographs)
+        margin = len(labels) // _NARROW if known else None
+        return fill_holes(picture / whole, found > 0, labels, margin, mirrored=known), visible / whole
 
 
 def surface_correspondence(
@@ -144,7 +149,7 @@ def surface_correspondence(
     Args:
         target_labels: integers 0..24, ``(H, W)``.
         target_uv: ``(2, H, W)``, floats in [0, 1] or, as maps on disk have them, uint8 in 0..255.
-        source_labels: ``(H', W')``; pixels labelled :data:`HIDDEN` are not used.
+        source_labels: ``(H', W')``; pixels labelled :data:`HIDDEN` or :data:`BESIDE` are not used.
         source_uv: ``(2, H', W')``.
         max_distance: up to which distance in U, V a point counts as seen.
 
@@ -183,7 +188,7 @@ def correspondence_with(
         start += source_labels.numel()
 
     wanted, shown = _by_part(target), _by_part(labels)
-    for part in sorted(wanted.keys() & shown.keys() - {0, HIDDEN}):
+    for part in sorted(wanted.keys() & shown.keys() - {0, HIDDEN, BESIDE}):
         pixels, points = wanted[part], shown[part]
         nearest, squared[pixels] = _nearest(target_uv[pixels], uv[points])
         index[pixels] = points[nearest]
@@ -204,61 +209,6 @@ def warp_by_surface(image: Tensor, index: Tensor, fill: float = 0.0) -> Tensor:
     """
     warped = image.reshape(len(image), -1)[:, index.clamp(min=0).flatten()].view(len(image), *index.shape)
     return warped.masked_fill(index < 0, fill)
-
-
-def fill_holes(picture: Tensor, found: Tensor, labels: Tensor) -> Tensor:
-    """Give pixels that nothing was found for the colours around them: background from background, body from body.
-
-    The colour of a hole is the average of what was found in the smallest of ever larger squares that holds anything.
-    Holes of the background are where the source's body was; what is found right beside them is mostly the clothes and
-    hair that stand off it, and is filled anew as well.
-
-    Args:
-        picture: float ``(C, H, W)``.
-        found: bool ``(H, W)``.
-        labels: body labels ``(H, W)``.
-
-    Returns:
-        ``(C, H, W)``. A kind of pixel that was found nowhere is filled from the other, and a picture without any found
-        pixel is returned as it is.
-    """
-    background = labels == 0
-    margin = len(labels) // 24
-    beside = (background & ~found)[None].float()
-    for kernel, padding in (((2 * margin + 1, 1), (margin, 0)), ((1, 2 * margin + 1), (0, margin))):
-        beside = F.max_pool2d(beside, kernel, 1, padding)
-    kept = found & ~(background & (beside[0] > 0))
-    if not bool((kept & background).any()):
-        kept = found
-    for kind in (~background, background):
-        usable = kept & kind if bool((kept & kind).any()) else kept
-        if bool(usable.any()):
-            picture = torch.where(kind & ~kept, spread_colours(picture, usable), picture)
-    return picture
-
-
-def spread_colours(picture: Tensor, usable: Tensor) -> Tensor:
-    """Where a pixel is not usable, the average of the usable ones in ever larger squares.
-
-    Args:
-        picture: float ``(C, H, W)``.
-        usable: bool ``(H, W)``, somewhere True.
-
-    Returns:
-        ``(C, H, W)``, equal to ``picture`` where it is usable.
-    """
-    return _spread(picture[None], usable[None, None].to(picture))[0]
-
-
-def _spread(picture: Tensor, weight: Tensor) -> Tensor:
-    """``picture (1, C, h, w)``; where ``weight (1, 1, h, w)`` is zero, the average of ever coarser levels."""
-    if bool((weight > 0).all()) or max(picture.shape[-2:]) == 1:
-        return picture
-    coarse_weight = F.avg_pool2d(weight, 2, ceil_mode=True)
-    coarse = F.avg_pool2d(picture * weight, 2, ceil_mode=True) / coarse_weight.clamp(min=1e-12)
-    coarse = _spread(coarse, coarse_weight)
-    size = (picture.shape[-2], picture.shape[-1])
-    return torch.where(weight > 0, picture, F.interpolate(coarse, size, mode="bilinear", align_corners=False))
 
 
 def _shrunk(photo: Photograph, factor: int) -> Photograph:

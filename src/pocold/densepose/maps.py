@@ -42,6 +42,8 @@ class DensePose:
         uv: float32 ``(2, H, W)`` in [0, 1], surface coordinates inside each part, or None.
         doubts: what speaks against its being one body's map, for people to read; empty if nothing does, None if it has
             not been asked (:func:`pocold.densepose.plausibility.check_body`).
+        person: bool ``(H, W)``, where the person is seen with clothes, hair and what is held, None if that is not
+            known. What of it has no label is no backdrop either. Files of maps do not keep it.
 
     Raises:
         ValueError: on construction, if shapes, values or sizes are none of these, or ``labels`` is a mask of bools.
@@ -50,6 +52,7 @@ class DensePose:
     labels: np.ndarray
     uv: np.ndarray | None = None
     doubts: tuple[str, ...] | None = field(default=None, repr=False)
+    person: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         labels = np.asarray(self.labels)
@@ -71,6 +74,8 @@ class DensePose:
             )
         # a copy: the map is a value, whatever happens to the array it was made from
         object.__setattr__(self, "labels", np.array(labels, dtype=np.uint8, order="C"))
+        if self.person is not None and (self.person.shape != labels.shape or self.person.dtype != bool):
+            raise ValueError(f"DensePose person must be bool of shape {labels.shape}, got {self.person.shape}")
         if self.uv is None:
             return
         uv = np.array(self.uv, dtype=np.float32, order="C")

@@ -17,7 +17,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from pocold.densepose.chart import places, step_length
-from pocold.densepose.correspondence import HIDDEN, Photograph, spread_colours
+from pocold.densepose.correspondence import BESIDE, HIDDEN, Photograph
+from pocold.densepose.holes import spread_colours
 from pocold.imaging.images import from_uint8
 
 _REACH = 0.1  # metres from the body at most
@@ -119,9 +120,10 @@ def _smoothed(lengths: np.ndarray, rim: _Rim) -> np.ndarray:
 
 def _strips(photo: Photograph) -> tuple[_Rim, Tensor, np.ndarray] | None:
     """The rim in a photograph, its picture, and for every rim pixel how many metres something stands off there."""
-    rim = _rim(photo.labels.numpy(), photo.uv.numpy())
+    labels = photo.labels.masked_fill(photo.labels == BESIDE, 0)  # colours tell it more exactly than a mask
+    rim = _rim(labels.numpy(), photo.uv.numpy())
     picture = from_uint8(photo.picture)
-    different = _different(picture, photo.labels, 1 if rim is None else int(_REACH / rim.step))
+    different = _different(picture, labels, 1 if rim is None else int(_REACH / rim.step))
     if rim is None or different is None:
         return None
     backdrop = ~different[*rim.beside.T]

@@ -10,12 +10,14 @@ from pocold.densepose.maps import DensePose
 
 _SLACK = 1 / 150  # a map may go this far beyond the mask, as a share of the person's height
 _REACH = 0.05  # a map is widened by at most this
+_EDGE = 1 / 60  # a mask's edge is soft, and its person colours the pixels beside it
 
 
 def held_to(pose: DensePose, mask: np.ndarray) -> DensePose:
     """A map that shows a body where, and only where, a person is seen.
 
     Pixels beside the body take label, U and V of the nearest one, so that what stands off the body is carried with it.
+    What lies further off is kept as the map's ``person``.
 
     Args:
         pose: with U and V.
@@ -38,4 +40,5 @@ def held_to(pose: DensePose, mask: np.ndarray) -> DensePose:
     near = mask | (labels > 0)
     near &= distance <= _REACH * height
     uv = np.where(near, pose.uv[:, row, column], 0)
-    return DensePose(np.where(near, labels[row, column], 0).astype(np.uint8), uv.astype(np.float32))
+    person = ndimage.binary_dilation(mask, iterations=max(1, round(_EDGE * height)))
+    return DensePose(np.where(near, labels[row, column], 0).astype(np.uint8), uv.astype(np.float32), person=person)

@@ -14,7 +14,8 @@ from pocold.appearance import AppearanceCode
 from pocold.checkpoints import weights_fingerprint
 from pocold.data.pairs import View
 from pocold.densepose.completion import complete
-from pocold.densepose.correspondence import Photograph, Surface, fill_holes, surface_correspondence, warp_by_surface
+from pocold.densepose.correspondence import Photograph, Surface, surface_correspondence, warp_by_surface
+from pocold.densepose.holes import fill_holes
 from pocold.diffusion.settings import DrawSettings
 from pocold.imaging.images import Frame, FrameMode, to_bytes, to_pil
 from pocold.models import autoencoder

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pocold.appearance import AppearanceCode
 from pocold.apps.drawing.options import FrameName
-from pocold.densepose.correspondence import HIDDEN
+from pocold.densepose.correspondence import BESIDE
 from pocold.densepose.labels import body_part_labels
 from pocold.densepose.maps import DensePose
 from pocold.finding import NobodyFoundError, advice
@@ -53,7 +53,7 @@ class Person:
         surfaces = self.code.surface or ()
         shown = [photograph for surface in surfaces for _, photographs in surface.layers for photograph in photographs]
         return [
-            DensePose(photo.labels.masked_fill(photo.labels == HIDDEN, 0).numpy(), photo.uv.numpy() / np.float32(255))
+            DensePose(photo.labels.masked_fill(photo.labels >= BESIDE, 0).numpy(), photo.uv.numpy() / np.float32(255))
             for photo in shown
         ]
 

@@ -109,7 +109,8 @@ def held_and_enlarged(pose: DensePose, size: tuple[int, int], mask: np.ndarray |
         return pose
     assert pose.uv is not None
     frame = Frame(pose.size, size, "stretch")
-    return DensePose(frame.labels(pose.labels), frame.uv(pose.uv))
+    person = None if pose.person is None else frame.labels(pose.person) > 0
+    return DensePose(frame.labels(pose.labels), frame.uv(pose.uv), person=person)
 
 
 def _framed(clip: Sequence[Keypoints]) -> list[Keypoints]:
