@@ -59,8 +59,8 @@ def evaluate(
     numbers do not depend on their number. What the protocols do: docs/evaluation.md.
 
     Args:
-        model: Pipeline folder, or the folder of a trained PIDM or NTED, which are steered by the data's keypoints;
-            with --baseline copy, warp or completed it gives the size alone and may be the word none.
+        model: Pipeline folder; or that of a trained PIDM or NTED. With --baseline copy, warp or completed it gives the
+            size alone and may be the word none.
         data: The data set: a folder of people, DeepFashion, Market-1501, or shards.
         output: Folder for report.json, report.md, sheet.png and the pictures.
         protocol: Sizes, resizing and variants of the metrics.
