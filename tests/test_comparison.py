@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
@@ -48,7 +49,8 @@ def test_all_variants_are_trained_go_on_and_stand_in_the_tables(place, capsys):
     assert all(path.stat().st_mtime_ns == then for path, then in before.items())  # what was done stays as it was
     said = capsys.readouterr().out
     assert f"{place / 'out' / '1-steps' / 'labels-0'}: done" in said
-    table.run(arguments(table, place, *budget, *few))
+    table.run(arguments(table, place, *budget, *few, "--sheet", str(place / "sheet.png")))
+    assert Image.open(place / "sheet.png").width > 6 * 88  # source, truth and four methods
     said = capsys.readouterr().out
     for name, variant in VARIANTS.items():
         count = 2 if name in one else 1

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.attention import body_labels
 from benchmarks.literal import guided_step, literal_form
-from benchmarks.measure import cpu_times, machine, peak_memory_added
+from benchmarks.measure import machine, peak_memory_added
 from pocold.densepose.encoding import one_hot
 from pocold.densepose.skeleton import SKELETON_CHANNELS
 from pocold.diffusion.guidance import guide, independent, pose_first
@@ -168,7 +168,7 @@ METHODS: dict[str, tuple[str, Callable[[str, Size, torch.device], Work]]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", nargs="*", default=list(SIZES), help="of all methods, HEIGHTxWIDTH")
     parser.add_argument("--methods", nargs="*", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--rounds", type=int, default=1, help="counted ones, after one that is not")
+    parser.add_argument("--rounds", type=int, default=1, help="after one that is not counted")
     parser.add_argument("--preset", choices=list(PRESETS), default="published", help="toy is for a quick try")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--without", nargs="*", choices=("training", "memory"), default=[])
@@ -198,10 +198,9 @@ def _measure(arguments: argparse.Namespace, size: str, device: torch.device) -> 
         if kind == "train" and "training" in arguments.without:
             continue
         calls = {name: getattr(work, kind) for name, work in works.items()}
+        gflop = {name: _gflop(call) for name, call in calls.items()}  # and with it every call was made once
         for name, values in _times(calls, arguments.rounds, device).items():
-            found.setdefault(name, {})[kind] = statistics.median(values)
-        for name, call in calls.items():
-            found[name][f"{kind} gflop"] = _gflop(call)
+            found.setdefault(name, {}).update({kind: statistics.median(values), f"{kind} gflop": gflop[name]})
     for name, work in works.items():
         own = found[name]
         own["evaluations"] = work.evaluations
@@ -218,18 +217,24 @@ def _measure(arguments: argparse.Namespace, size: str, device: torch.device) -> 
 
 
 def _times(calls: dict[str, Callable[[], Any]], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    if device.type != "cuda":
-        return cpu_times(calls, rounds)
+    """Seconds of CPU, or by the clock on a GPU; methods alternate, so that a slow minute slows all of them."""
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for round_ in range(rounds + 1):
+    for _ in range(rounds):
         for name, call in calls.items():
-            torch.cuda.synchronize(device)
-            start = time.perf_counter()
-            call()
-            torch.cuda.synchronize(device)
-            if round_:
-                times[name].append(time.perf_counter() - start)
+            times[name].append(_seconds(call, device))
     return times
+
+
+def _seconds(call: Callable[[], Any], device: torch.device) -> float:
+    if device.type != "cuda":
+        start = time.process_time()
+        call()
+        return time.process_time() - start
+    torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    call()
+    torch.cuda.synchronize(device)
+    return time.perf_counter() - start
 
 
 def _gflop(call: Callable[[], Any]) -> float:

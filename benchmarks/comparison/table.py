@@ -17,9 +17,14 @@ from pocold.data.opening import open_data
 from pocold.data.pairs import PairedTransform
 from pocold.diffusion.settings import DrawSettings
 from pocold.evaluation.baselines import CopySource, ModelPainter, Painter, RoundTrip, WarpSource
+from pocold.evaluation.drawing import picture_name
 from pocold.evaluation.evaluate import EvaluationConfig, evaluate
 from pocold.evaluation.report import higher_is_better
+from pocold.evaluation.selection import Selection, evenly
 from pocold.evaluation.trained_baselines import baseline_painter
+from pocold.imaging.images import load_image
+from pocold.imaging.metadata import write_png
+from pocold.imaging.sheets import sheet_of_rows
 from pocold.models.autoencoder import load_autoencoder
 from pocold.models.baselines.loading import load_baseline
 from pocold.pipeline import PoseTransferPipeline
@@ -27,6 +32,7 @@ from pocold.pipeline import PoseTransferPipeline
 NAME = "table"
 COLUMNS = ("st_lpips", "fd_stlpips", "ssim_gaussian_1.5", "psnr", "colour_top", "colour_trousers")
 JUDGED_BY = "st_lpips"
+_SHOWN = 6  # pairs on a sheet
 _CLEAR = 2.0  # a difference counts from so many of its standard errors
 Values = dict[str, float]  # metric by name, of one run
 
@@ -35,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared_arguments(parser)
     parser.add_argument("--limit", type=int, default=48, help="pairs that are evaluated")
     parser.add_argument("--real-limit", type=int, default=500, help="real pictures that Frechet distances compare with")
+    parser.add_argument("--sheet", type=Path, help="also draw the methods' pictures of some pairs side by side, a PNG")
     parser.add_argument("--without", nargs="*", default=[], help="metrics, as pocold evaluate has them")
 
 
@@ -56,6 +63,26 @@ def run(arguments: argparse.Namespace) -> None:
             if group is CLAIMS:
                 lines += [verdict(*claim, found) for claim in COMPARISONS if {claim[1], claim[2]} <= found.keys()]
         print("\n".join(lines), flush=True)
+        if arguments.sheet is not None and group is METHODS and found:
+            write_sheet(arguments, list(found), arguments.sheet)
+            print(arguments.sheet, flush=True)
+
+
+def write_sheet(arguments: argparse.Namespace, names: Sequence[str], path: Path) -> None:
+    """Draw source, truth, and what each method made of some pairs; of the first seed whose run is finished."""
+    selection = Selection(open_data(arguments.data, "test"), arguments.limit)
+    seeds = {name: next(seed for seed in arguments.seeds if is_done(arguments, name, seed)) for name in names}
+    rows = []
+    for pair in evenly(selection.pairs, _SHOWN):
+        views = selection.views(pair)
+        if views is None:
+            continue
+        row = [view.photo for view in views]
+        for name, seed in seeds.items():
+            drawn = run_folder(arguments, name, seed) / "evaluation" / "pictures" / picture_name(pair)
+            row.append(load_image(drawn, "the drawn picture"))
+        rows.append(row)
+    write_png(sheet_of_rows(rows, ["source", "truth", *seeds]), path, {"picture": "methods side by side"})
 
 
 def _of_seeds(arguments: argparse.Namespace, settings: Settings, name: str) -> list[Values]:

@@ -131,6 +131,13 @@ def test_pidm_states_how_it_draws_and_nted_has_its_losses(baseline_config, metho
         train_nted(without)
         entry = log(Path(without.run.output))[0]
         assert entry["loss"] == pytest.approx(entry["pixel"] + 0.1 * entry["attention"], rel=1e-4)
+        seeing = changed(
+            without, loss={"perceptual": 0.5, "attention": 0.0}, run={"output": f"{baseline_config.run.output}-3"}
+        )
+        train_nted(seeing)
+        entry = log(Path(seeing.run.output))[0]
+        assert entry["perceptual"] > 0
+        assert entry["loss"] == pytest.approx(entry["pixel"] + 0.5 * entry["perceptual"], rel=1e-4)
 
 
 def test_it_goes_on_from_a_folder(baseline_config, method):
