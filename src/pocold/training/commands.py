@@ -19,7 +19,8 @@ def train(config: Config) -> None:
     """Train a pose transfer pipeline on what a config says, or go on where the same command stopped.
 
     A config whose model.method is pidm or nted trains that baseline. Every field of the config is also a flag after it,
-    such as --run.max-steps 1000: "pocold train CONFIG --help" lists them. Several processes: torchrun --nproc-per-node N -m pocold train CONFIG.
+    such as --run.max-steps 1000: "pocold train CONFIG --help" lists them. Several processes: torchrun --nproc-per-node
+    N -m pocold train CONFIG.
 
     Args:
         config: TOML file, such as configs/toy.toml.
