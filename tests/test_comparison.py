@@ -39,16 +39,16 @@ def arguments(module, place, *words):
 def test_all_variants_are_trained_go_on_and_stand_in_the_tables(place, capsys):
     budget = ("--steps", "1", "--seeds", "0", "1")
     few = ("--limit", "1", "--without", "st_lpips", "fd_stlpips")
-    one = ("--only", "labels", "no-constraint")
+    one = ("--only", "pocold", "no-constraint")
     table.run(arguments(table, place, *budget, *few, *one))
-    assert "Not trained to the end: labels, no-constraint." in capsys.readouterr().out
+    assert "Not trained to the end: pocold, no-constraint." in capsys.readouterr().out
     runs.run(arguments(runs, place, "--steps", "1", "--seeds", "0"))
     before = {path: path.stat().st_mtime_ns for path in (place / "out" / "1-steps").glob("*-0/checkpoints/*/*")}
     assert len(before) == 4 * len(VARIANTS)
     runs.run(arguments(runs, place, *budget, *one))
     assert all(path.stat().st_mtime_ns == then for path, then in before.items())  # what was done stays as it was
     said = capsys.readouterr().out
-    assert f"{place / 'out' / '1-steps' / 'labels-0'}: done" in said
+    assert f"{place / 'out' / '1-steps' / 'pocold-0'}: done" in said
     table.run(arguments(table, place, *budget, *few, "--sheet", str(place / "sheet.png")))
     assert Image.open(place / "sheet.png").width > 6 * 88  # source, truth and four methods
     said = capsys.readouterr().out
@@ -66,7 +66,8 @@ def test_all_variants_are_trained_go_on_and_stand_in_the_tables(place, capsys):
 
 
 def test_minutes_are_those_of_all_starts(place, capsys):
-    asked = arguments(runs, place, "--minutes", "0.001", "--seeds", "0", "--only", "nted")
+    words = ("--minutes", "0.001", "--seeds", "0", "--only", "nted")
+    asked = arguments(runs, place, *words)
     config = runs.config_of(asked, runs.settings_of(asked), "nted", 0)
     assert config.run.max_minutes == 0.001
     runs.run(asked)
@@ -75,6 +76,8 @@ def test_minutes_are_those_of_all_starts(place, capsys):
     capsys.readouterr()
     runs.run(asked)
     assert "nted-0: done" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"holds a run with other settings: optimizer.learning_rate = 0.1 instead of"):
+        runs.run(arguments(runs, place, *words, "--learning-rate", "0.1"))
     with pytest.raises(ValueError, match="a budget must be above 0: --steps or --minutes"):
         runs.run(arguments(runs, place, "--steps", "0"))
 

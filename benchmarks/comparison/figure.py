@@ -1,7 +1,7 @@
 """Draws the attention: which points of the source a point of the target takes, with the pose constraint and without.
 
 A row per point: source, target with the point, then for each run the attention of the second level, averaged over its
-heads and layers, over the source. Needs runs of ``labels`` and ``no-constraint`` of ``train``.
+heads and layers, over the source. Needs runs of ``pocold`` and ``no-constraint`` of ``train``.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pocold.models.attention import DoubleAttention
 from pocold.pipeline import PoseTransferPipeline
 
 NAME = "figure"
-RUNS = {"labels": "with the constraint", "no-constraint": "without"}
+RUNS = {"pocold": "constraint", "no-constraint": "without"}
 PARTS = {"torso": (1, 2), "right arm": (16, 18, 20, 22), "left leg": (8, 10, 12, 14), "head": (23, 24)}
 
 
@@ -125,8 +125,10 @@ def _marked(picture: Image.Image, place: tuple[int, int]) -> Image.Image:
 
 
 def _heat(picture: Image.Image, weights: Tensor) -> Image.Image:
-    """The picture in grey, and in red where the attention is."""
+    """The picture in grey, and in red where the attention is: all red from eight times an even share on."""
     size = (picture.height, picture.width)
-    heat = F.interpolate(weights / weights.max(), size, mode="bilinear")[0, 0].numpy()[..., None]
+    heat = F.interpolate(((weights * weights.numel() - 1) / 7).clamp(0, 1), size, mode="bilinear")[0, 0].numpy()[
+        ..., None
+    ]
     grey = np.asarray(picture.convert("L"), float)[..., None].repeat(3, -1) * 0.6 + 60
     return Image.fromarray((grey * (1 - heat) + np.array([255.0, 30.0, 0.0]) * heat).astype(np.uint8))

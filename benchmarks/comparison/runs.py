@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.comparison.variants import VARIANTS, Settings, with_steps
 from pocold.training.checkpoints import Checkpoints, read_progress
+from pocold.training.config_files import CONFIG_FILE, check_same_run
 
 NAME = "train"
 _ENDLESS = 10_000_000  # steps of a run that ends by its minutes
@@ -70,11 +71,18 @@ def spent(folder: Path) -> tuple[int, float]:
 
 
 def is_done(arguments: argparse.Namespace, name: str, seed: int) -> bool:
-    """Whether a run has used up its budget, and written its result."""
+    """Whether a run has used up its budget, and written its result.
+
+    Raises:
+        ValueError: if that run was of other settings, naming them.
+    """
     folder = run_folder(arguments, name, seed)
     steps, minutes = spent(folder)
     enough = minutes >= arguments.minutes if arguments.minutes is not None else steps >= arguments.steps
-    return enough and (folder / VARIANTS[name].folder).is_dir()
+    if not enough or not (folder / VARIANTS[name].folder).is_dir():
+        return False
+    check_same_run(config_of(arguments, settings_of(arguments), name, seed), folder / CONFIG_FILE)
+    return True
 
 
 def config_of(arguments: argparse.Namespace, settings: Settings, name: str, seed: int) -> Any:
