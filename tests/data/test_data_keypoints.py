@@ -93,6 +93,22 @@ def test_a_list_is_of_its_own_canvas(tmp_path):
         keypoints_of(ListedKeypoints(path, "b.jpg"), "b", (256, 176))
 
 
+@pytest.mark.parametrize("tree", ["deepfashion_flat", "deepfashion_txt"], indirect=True)
+def test_deepfashions_lists_lie_beside_its_lists_of_pairs(tree):
+    names = sorted({name for pair in tree.pairs("train") for name in pair})
+    lines = [f"{name}.jpg: {[i] * 18}: {[2 * i] * 18}" for i, name in enumerate(names)]
+    text = "\n".join(["name:keypoints_y:keypoints_x", *lines])
+    (tree.root / "fasion-resize-annotation-train.csv").write_text(text + "\n")
+    data = tree.open("train", transform=ASKED)
+    height, width = data[0]["target"].shape[-2:]
+    for sample in data:
+        place = names.index(sample["target_name"])
+        expected = [(2 * place + 0.5) * width / 64, (place + 0.5) * height / 128, 1]  # the smallest usual canvas
+        np.testing.assert_allclose(sample["target_keypoints"], [expected] * 18, rtol=1e-5)
+    with pytest.raises(ValueError, match="no keypoints were found"):
+        list(tree.open("test", transform=ASKED))
+
+
 def test_pictures_without_any_are_named_or_left_out(folders, tmp_path):
     shutil.copytree(folders / "folder", tmp_path / "people")
     path = min((tmp_path / "people" / "keypoints").glob("*.json"))
