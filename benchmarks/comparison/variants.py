@@ -39,10 +39,10 @@ from pocold.training.nted import train_nted
 from pocold.training.pidm import train_pidm
 from pocold.training.transfer import train
 
-NARROW = {
+NARROW: dict[str, Any] = {
     "block_out_channels": (128, 192, 256), "appearance_channels": (64, 96, 128), "layers_per_block": 1, "num_heads": 4,
 }  # fmt: skip
-TOY = {
+TOY: dict[str, Any] = {
     "block_out_channels": (16, 24, 32), "appearance_channels": (16, 24, 32), "layers_per_block": 1, "num_heads": 2,
     "num_filters": 8, "norm_num_groups": 8,
 }  # fmt: skip
