@@ -25,6 +25,7 @@ import pocold.models.blocks
 from pocold.data.opening import open_data
 from pocold.data.pairs import PairedTransform
 from pocold.densepose.maps import DensePose
+from pocold.imaging.files import atomic_folder
 from pocold.models.autoencoder import load_autoencoder
 from pocold.training.config import (
     DataConfig,
@@ -45,7 +46,8 @@ LIMBS = (
     ("left knee", "left ankle"), ("nose", "right eye"), ("right eye", "right ear"), ("nose", "left eye"),
     ("left eye", "left ear"),
 )  # fmt: skip
-TOKENS = {128: 176, 192: 48, 256: 12}  # of each level at 128x88 pixels, by the level's width
+# Tokens of each level at 128x88 pixels, by the level's width; the small ones are for quick tries.
+TOKENS = {128: 176, 192: 48, 256: 12, 16: 176, 24: 48, 32: 12}
 
 
 class PlainCrossAttention(nn.Module):
@@ -102,17 +104,23 @@ def with_skeletons(data: Path, out: Path) -> Path:
     """A copy of a data set whose label maps are stick figures: 17 limbs of the 18 keypoints, one label each."""
     if out.exists():
         return out
-    shutil.copytree(data, out, copy_function=shutil.copy)
-    for path in sorted((out / "keypoints").glob("*.json")):
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_folder(out) as new:
+        shutil.copytree(data, new, copy_function=shutil.copy, dirs_exist_ok=True)
+        _draw_skeletons(new)
+    return out
+
+
+def _draw_skeletons(folder: Path) -> None:
+    for path in sorted((folder / "keypoints").glob("*.json")):
         points = json.loads(path.read_text())["keypoints"]
-        target = out / "iuv" / f"{path.stem}.png"
+        target = folder / "iuv" / f"{path.stem}.png"
         size = Image.open(target).size
         picture = Image.new("L", size)
         pen = ImageDraw.Draw(picture)
         for label, (a, b) in enumerate(LIMBS, 1):
             pen.line([*points[a][:2], *points[b][:2]], fill=label, width=max(2, size[1] // 42))
         DensePose(np.asarray(picture)).write(target)
-    return out
 
 
 def run(config: TrainConfig, attention: Callable[[], Any]) -> dict[str, float]:

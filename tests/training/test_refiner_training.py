@@ -14,6 +14,7 @@ from pocold import PoseTransferPipeline
 from pocold.cli import main
 from pocold.data.repairs import RepairPairs, change_backdrop, check_repairs, write_repairs
 from pocold.models.refiner import enlarged, load_refiner
+from pocold.training.config import PictureValidationConfig
 from pocold.training.config_files import save_config
 from pocold.training.loader import open_training_data
 from pocold.training.refiner import RefinerTrainConfig, augmented, train_refiner
@@ -21,7 +22,6 @@ from pocold.training.refiner_config import (
     RefinerAugmentationConfig,
     RefinerLossConfig,
     RefinerModelConfig,
-    RefinerValidationConfig,
     RepairConfig,
 )
 from pocold.training.repairs import blurred
@@ -38,7 +38,7 @@ def refiner_config(config):
         RefinerLossConfig(perceptual=0.0),
         replace(config.optimizer, ema_decay=0.9),
         replace(config.run, output=f"{config.run.output}-refiner"),
-        RefinerValidationConfig(every=0, pairs=3, preview_pairs=2),
+        PictureValidationConfig(every=0, pairs=3, preview_pairs=2),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pocold.data.keypoints import stored_bytes
 from pocold.data.pictures import Pair, PairDataset, RawPicture
 from pocold.data.shards import ShardPairs
 
@@ -18,9 +19,14 @@ _LENGTH = 16  # hexadecimal digits: 64 bits
 
 
 class Contents:
-    """Collects pictures and pairs, in any order, for their checksum."""
+    """Collects pictures and pairs, in any order, for their checksum.
 
-    def __init__(self) -> None:
+    Args:
+        keypoints: count them, too: something was made of them.
+    """
+
+    def __init__(self, keypoints: bool = False) -> None:
+        self._keypoints = keypoints
         self._pictures: dict[str, str] = {}
         self._pairs: set[Pair] = set()
 
@@ -28,6 +34,8 @@ class Contents:
         """Add a picture: its name, the bytes of photograph, map and garment map, and how the map is read."""
         parts = (raw.photo, raw.pose, raw.garments or b"")
         digests = [hashlib.sha256(part).hexdigest() for part in parts]
+        if self._keypoints:
+            digests.append(hashlib.sha256(stored_bytes(raw.keypoints)).hexdigest())
         self._pictures[raw.name] = " ".join((*digests, raw.channels))
 
     def pairs(self, pairs: Iterable[Pair]) -> None:
@@ -41,12 +49,13 @@ class Contents:
 
 
 def data_checksum(data: PairDataset | ShardPairs) -> str:
-    """The checksum of all pairs of a split and of their pictures. Every file is read; none is decoded.
+    """The checksum of all pairs of a split and of their pictures; of their keypoints where the data's transform asks
+    for them. Every file is read; none is decoded.
 
     Raises:
         ValueError: if a file cannot be read and the data set does not skip such.
     """
-    contents = Contents()
+    contents = Contents(data.transform.keypoints)
     for group in data.people():
         contents.pairs(group.pairs)
         for raw in group.pictures.values():

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from pocold.data.keypoints import ListedKeypoints
 from pocold.data.pairs import PairedTransform
 from pocold.data.pictures import (
     LmdbKey,
@@ -29,6 +30,7 @@ from pocold.densepose.maps import ChannelOrder
 # The spelling with "fasion" is the real one; files renamed by hand are understood too.
 LISTS = ("fasion-resize-pairs-{split}.csv", "fashion-resize-pairs-{split}.csv", "fashion-pairs-{split}.csv",
          "{split}_pairs.txt")  # fmt: skip
+ANNOTATIONS = ("fasion-resize-annotation-{split}.csv", "fashion-resize-annotation-{split}.csv")  # of keypoints
 PLACES = ("{split}_highres", "{split}", "img", "img_highres", ".")  # in which pictures are looked for, in this order
 MAPS = (
     Maps("{split}_densepose/{name}.png", "vui"),
@@ -127,11 +129,14 @@ class DeepFashionPairs(PairDataset):
         else:
             photos, twins = _in_folder(place)
         files = {}
+        listed = (root / pattern.format(split=split) for pattern in ANNOTATIONS)
+        annotations = next((path for path in listed if path.is_file()), None)
         for name in names:
             if name in photos:
                 pose, channels = _pose(root, place, split, name, photos[name], maps or MAPS)
                 require_one_file(name, photos[name], None if twins.get(name) == pose else twins.get(name))
-                files[name] = PictureFiles(name, person_of(name), photos[name], pose, channels)
+                points = None if annotations is None else ListedKeypoints(annotations, f"{name}.jpg")
+                files[name] = PictureFiles(name, person_of(name), photos[name], pose, channels, keypoints=points)
         super().__init__(pairs, files, f"{list_file} (pictures in {place})", transform, on_error)
 
 

@@ -21,7 +21,7 @@ from pocold.data.pictures import (
 from pocold.data.skipping import MissingSplitError, OnError, check_split
 from pocold.densepose.beside import MAPS_BESIDE, Maps, find_map
 
-_GARMENTS = ".garments.png"
+_GARMENTS, _KEYPOINTS = ".garments.png", ".keypoints.json"
 _TEST_SHARE = 10  # one person in ten is for testing where nothing else says who is
 
 
@@ -29,9 +29,9 @@ class FolderPairs(PairDataset):
     """Pairs from a plain folder, in one of two layouts:
 
     - ``PERSON/photo.jpg`` with ``PERSON/photo.iuv.png``, ``photo_densepose.png`` or ``photo_IUV.png`` beside it (and
-      perhaps ``photo.garments.png``); a picture is called ``PERSON/photo``;
-    - ``img/PERSON_view.jpg`` with ``iuv/PERSON_view.png`` (and ``garments/PERSON_view.png``), as ``pocold synth``
-      writes them; a picture is called ``PERSON_view``.
+      perhaps ``photo.garments.png``, ``photo.keypoints.json``); a picture is called ``PERSON/photo``;
+    - ``img/PERSON_view.jpg`` with ``iuv/PERSON_view.png`` (and ``garments/PERSON_view.png``,
+      ``keypoints/PERSON_view.json``), as ``pocold synth`` writes them; a picture is called ``PERSON_view``.
 
     Pairs are those of ``pairs-SPLIT.csv`` (columns ``from,to``). Without such lists (first layout only) they are all
     ordered pairs of two pictures of one person; people are split by the folders ``train/`` and ``test/`` around them,
@@ -109,10 +109,10 @@ def _parallel_pictures(root: Path, split: str, maps: Sequence[Maps]) -> dict[str
         name = photo.relative_to(root / "img").with_suffix("").as_posix()
         pose, channels = find_map(root, maps, folder="img", stem=photo.stem, path=name, name=name, split=split)
         require_one_file(name, photo, pictures[name].photo if name in pictures else None)
-        garments = root / "garments" / f"{name}.png"
         pictures[name] = PictureFiles(
-            name, name.rsplit("_", 1)[0], photo, pose, channels, garments if garments.is_file() else None
-        )
+            name, name.rsplit("_", 1)[0], photo, pose, channels, _if_there(root / "garments" / f"{name}.png"),
+            keypoints=_if_there(root / "keypoints" / f"{name}.json"),
+        )  # fmt: skip
     return pictures
 
 
@@ -126,11 +126,9 @@ def _people_pictures(root: Path, place: Path, split: str, maps: Sequence[Maps]) 
             continue  # not in anybody's folder: a sheet, a logo
         name, folder = inside.with_suffix("").as_posix(), photo.parent.relative_to(root).as_posix()
         pose, channels = find_map(root, maps, folder=folder, stem=photo.stem, path=name, name=name, split=split)
-        garments = photo.with_name(photo.stem + _GARMENTS)
+        beside = [_if_there(photo.with_name(photo.stem + ending)) for ending in (_GARMENTS, _KEYPOINTS)]
         found.append(
-            PictureFiles(
-                name, inside.parent.as_posix(), photo, pose, channels, garments if garments.is_file() else None
-            )
+            PictureFiles(name, inside.parent.as_posix(), photo, pose, channels, beside[0], keypoints=beside[1])
         )
     used = {picture.pose for picture in found if picture.pose != picture.photo}
     pictures: dict[str, PictureFiles] = {}
@@ -142,6 +140,10 @@ def _people_pictures(root: Path, place: Path, split: str, maps: Sequence[Maps]) 
         )
         pictures[picture.name] = picture
     return pictures
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.is_file() else None
 
 
 def _drawn_for_test(person: str) -> bool:

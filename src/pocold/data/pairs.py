@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pocold.data.keypoints import KeypointFile, keypoints_of
 from pocold.densepose.completion import complete
 from pocold.densepose.correspondence import (
     Photograph,
@@ -21,6 +22,7 @@ from pocold.densepose.correspondence import (
     warp_by_surface,
 )
 from pocold.densepose.holes import fill_holes
+from pocold.densepose.keypoints import COCO_18, MIRRORED_KEYPOINT
 from pocold.densepose.labels import MIRRORED_LABEL, NUM_LABELS
 from pocold.densepose.maps import DensePose, require_uv
 from pocold.imaging.images import Frame, FrameMode, to_bytes, to_tensor
@@ -37,7 +39,9 @@ class Sample(TypedDict):
     - ``warped``: float32 ``(3, H, W)`` in [-1, 1], the source brought into the target's pose by U and V, and
       ``visible``: bool ``(H, W)``, where it shows that point (``pocold.densepose.correspondence``); both or neither,
       where asked for. Completed, the former has no holes, and the latter is float32, how certain it is;
-    - ``source_uv``, ``target_uv``: float32 ``(2, H, W)`` in [0, 1]; both or neither, where asked for.
+    - ``source_uv``, ``target_uv``: float32 ``(2, H, W)`` in [0, 1]; both or neither, where asked for;
+    - ``source_keypoints``, ``target_keypoints``: float32 ``(18, 3)``, x, y in pixels and confidence (see
+      :func:`pocold.data.keypoints.keypoints_of`); both or neither, where asked for.
     """
 
     source: Tensor
@@ -53,6 +57,8 @@ class Sample(TypedDict):
     visible: NotRequired[Tensor]
     source_uv: NotRequired[Tensor]
     target_uv: NotRequired[Tensor]
+    source_keypoints: NotRequired[Tensor]
+    target_keypoints: NotRequired[Tensor]
 
 
 class Batch(TypedDict):
@@ -71,6 +77,8 @@ class Batch(TypedDict):
     visible: NotRequired[Tensor]
     source_uv: NotRequired[Tensor]
     target_uv: NotRequired[Tensor]
+    source_keypoints: NotRequired[Tensor]
+    target_keypoints: NotRequired[Tensor]
 
 
 IMAGE_KEYS = ("source", "target")
@@ -79,7 +87,8 @@ GARMENT_KEYS = ("source_garments", "target_garments")
 TEXT_KEYS = ("source_name", "target_name", "person")
 HINT_KEYS = ("warped", "visible")
 UV_KEYS = ("source_uv", "target_uv")
-OPTIONAL_KEYS = frozenset((*GARMENT_KEYS, *HINT_KEYS, *UV_KEYS))
+KEYPOINT_KEYS = ("source_keypoints", "target_keypoints")
+OPTIONAL_KEYS = frozenset((*GARMENT_KEYS, *HINT_KEYS, *UV_KEYS, *KEYPOINT_KEYS))
 REQUIRED_KEYS = frozenset((*IMAGE_KEYS, *POSE_KEYS, *TEXT_KEYS))
 
 
@@ -111,6 +120,8 @@ def check_sample(sample: Any, size: tuple[int, int] | None = None) -> None:
         raise ValueError(f"{where}: 'warped' and 'visible' must come together")
     if len(sample.keys() & set(UV_KEYS)) == 1:
         raise ValueError(f"{where}: 'source_uv' and 'target_uv' must come together")
+    if len(sample.keys() & set(KEYPOINT_KEYS)) == 1:
+        raise ValueError(f"{where}: 'source_keypoints' and 'target_keypoints' must come together")
     for key in (*IMAGE_KEYS, "warped", *UV_KEYS):
         if key in sample:
             lowest = 0 if key in UV_KEYS else -1
@@ -129,7 +140,15 @@ def check_sample(sample: Any, size: tuple[int, int] | None = None) -> None:
     for key in POSE_KEYS:
         if int(sample[key].max()) >= NUM_LABELS:
             raise ValueError(f"{where}: {key} must hold labels 0..{NUM_LABELS - 1}, got {int(sample[key].max())}")
-    sizes = {key: tuple(value.shape[-2:]) for key, value in sample.items() if isinstance(value, Tensor)}
+    for key in KEYPOINT_KEYS:
+        value = sample.get(key)
+        if value is not None and (value.dtype != torch.float32 or value.shape != (len(COCO_18), 3)):
+            raise ValueError(f"{where}: {key} must be torch.float32 (18, 3), got {value.dtype} {tuple(value.shape)}")
+    sizes = {
+        key: tuple(value.shape[-2:])
+        for key, value in sample.items()
+        if isinstance(value, Tensor) and key not in KEYPOINT_KEYS
+    }
     wanted = size or sizes["source"]
     if wrong := {key: found for key, found in sizes.items() if found != wanted}:
         raise ValueError(f"{where}: expected the size {wanted} (height, width), got {wrong}; set a size to frame to")
@@ -156,6 +175,7 @@ class View:
         garments: uint8 ``(H, W)`` or None.
         uv: float32 ``(2, H, W)`` in [0, 1] or None, DensePose U and V.
         doubts: of the DensePose map, see :class:`pocold.densepose.maps.DensePose`.
+        keypoints: where they are stored; they are read where they are asked for, see :meth:`points`.
 
     Raises:
         ValueError: if a map is of another size than the photo.
@@ -168,6 +188,7 @@ class View:
     garments: np.ndarray | None = None
     uv: np.ndarray | None = None
     doubts: tuple[str, ...] | None = None
+    keypoints: KeypointFile = None
 
     def __post_init__(self) -> None:
         maps = (("DensePose map", self.labels), ("garment map", self.garments), ("U, V map", self.uv))
@@ -189,6 +210,17 @@ class View:
         """The DensePose map, a copy."""
         return DensePose(self.labels, self.uv, self.doubts)
 
+    def points(self, frame: Frame | None = None) -> np.ndarray:
+        """The keypoints, float32 ``(18, 3)``, framed; see :func:`pocold.data.keypoints.keypoints_of`.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        points = keypoints_of(self.keypoints, self.name, self.size)
+        if frame is not None:
+            points[:, :2] = np.where(points[:, 2:] > 0, frame.points(points[:, :2]), 0.0)
+        return points
+
 
 @dataclass(frozen=True)
 class PairedTransform:
@@ -204,6 +236,7 @@ class PairedTransform:
         surface_hint: add ``warped`` and ``visible``. Needs maps with U and V.
         hint_completed: complete these on the body (:func:`pocold.densepose.completion.complete`).
         uv: add ``source_uv`` and ``target_uv``. Likewise.
+        keypoints: add ``source_keypoints`` and ``target_keypoints``.
 
     Raises:
         ValueError: for a probability outside [0, 1], an unknown mode or an impossible size, or a completed hint without
@@ -217,6 +250,7 @@ class PairedTransform:
     surface_hint: bool = False
     hint_completed: bool = False
     uv: bool = False
+    keypoints: bool = False
 
     def __post_init__(self) -> None:
         if self.hint_completed and not self.surface_hint:
@@ -231,12 +265,14 @@ class PairedTransform:
         """Raise a ValueError if a view lacks what the settings need."""
         if self.surface_hint or self.uv:
             require_uv(view.uv, view.name, f"the option {'surface_hint' if self.surface_hint else 'uv'}")
+        if self.keypoints:
+            view.points()
 
     def __call__(self, source: View, target: View, epoch: int = 0) -> Sample:
         """The sample of a pair in an epoch; garment maps are in it if both views have one.
 
         Raises:
-            ValueError: if the settings need U and V and a view has none.
+            ValueError: if the settings need U and V, or keypoints, and a view has none.
         """
         uv = []
         garments = source.garments is not None and target.garments is not None
@@ -250,6 +286,8 @@ class PairedTransform:
             if garments:
                 assert view.garments is not None
                 sample[f"{role}_garments"] = torch.from_numpy(np.array(frame.labels(view.garments), dtype=np.uint8))
+            if self.keypoints:
+                sample[f"{role}_keypoints"] = torch.from_numpy(view.points(frame))
             if view.uv is not None and (self.surface_hint or self.uv):
                 uv.append(torch.from_numpy(np.array(frame.uv(view.uv), dtype=np.float32)))
         if uv:
@@ -286,7 +324,9 @@ def hflip(sample: Sample) -> Sample:
     mirrored = torch.from_numpy(MIRRORED_LABEL)
     flipped: dict[str, Any] = dict(sample)
     for key, value in sample.items():
-        if isinstance(value, Tensor):
+        if key in KEYPOINT_KEYS:
+            flipped[key] = _mirrored_points(cast(Tensor, value), sample["target"].shape[-1])
+        elif isinstance(value, Tensor):
             flipped[key] = value.flip(-1)
         if key in POSE_KEYS:
             flipped[key] = mirrored[flipped[key].long()]
@@ -295,6 +335,13 @@ def hflip(sample: Sample) -> Sample:
             values = cast(dict[str, Tensor], sample)
             flipped[uv] = torch.from_numpy(DensePose(values[pose].numpy(), values[uv].numpy()).hflip().uv)
     return cast(Sample, flipped)
+
+
+def _mirrored_points(points: Tensor, width: int) -> Tensor:
+    """Keypoints ``(18, 3)`` of the mirrored picture; missing ones stay at 0."""
+    mirrored = points[list(MIRRORED_KEYPOINT)].clone()
+    mirrored[:, 0] = torch.where(mirrored[:, 2] > 0, width - mirrored[:, 0], 0.0)
+    return mirrored
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from pocold.data.keypoints import KeypointFile
 from pocold.data.pairs import PairedTransform, Sample, View
 from pocold.data.skipping import MissingSplitError, OnError, SkipLog, check_on_error
 from pocold.densepose.beside import decode_map
@@ -47,6 +48,7 @@ class PictureFiles:
         channels: of the map, see :class:`pocold.densepose.beside.Maps`.
         garments: its garment map, if there is one.
         size: (height, width) that all pictures of the data set have; None if they may differ.
+        keypoints: where they are stored, if they are; they are not read before they are asked for.
     """
 
     name: str
@@ -56,6 +58,7 @@ class PictureFiles:
     channels: ChannelOrder = "auto"
     garments: Path | None = None
     size: tuple[int, int] | None = None
+    keypoints: KeypointFile = None
 
     def read(self) -> "RawPicture":
         """The bytes of all files.
@@ -67,7 +70,8 @@ class PictureFiles:
             raise ValueError(f"{self.name}: {_NO_MAP}")
         photo = _lmdb_bytes(self.photo) if isinstance(self.photo, LmdbKey) else _file_bytes(self.photo)
         garments = None if self.garments is None else _file_bytes(self.garments)
-        return RawPicture(self.name, self.person, photo, _file_bytes(self.pose), garments, self.channels, self.size)
+        pose = _file_bytes(self.pose)
+        return RawPicture(self.name, self.person, photo, pose, garments, self.channels, self.size, self.keypoints)
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class RawPicture:
     garments: bytes | None = None
     channels: ChannelOrder = "auto"
     size: tuple[int, int] | None = None
+    keypoints: KeypointFile = None
 
     def densepose(self) -> DensePose:
         """The decoded map; ValueError if it is broken, no map, or cannot be that of a body. One of nobody may be."""
@@ -106,7 +111,7 @@ class RawPicture:
         if self.garments is not None:
             garments = _decode(self.garments, f"{self.name}: its garment map", _class_map)
         pose = self.densepose()
-        return View(self.name, self.person, photo, pose.labels, garments, pose.uv, pose.doubts)
+        return View(self.name, self.person, photo, pose.labels, garments, pose.uv, pose.doubts, self.keypoints)
 
 
 def _class_map(picture: Image.Image) -> np.ndarray:

@@ -223,7 +223,8 @@ def _picture(shard: Path, key: str, files: dict[str, bytes]) -> tuple[RawPicture
     sources = about.get("sources")
     if not isinstance(name, str) or not isinstance(person, str) or not (sources is None or isinstance(sources, list)):
         raise ValueError(f"{shard.name}, {key}.json: expected texts as name and person, a list as sources, got {about}")
-    return RawPicture(name, person, photo, pose, files.get("garments.png")), sources
+    keypoints = files["json"] if "keypoints" in about else None
+    return RawPicture(name, person, photo, pose, files.get("garments.png"), keypoints=keypoints), sources
 
 
 def _about(shard: Path, key: str, content: bytes) -> dict[str, Any]:

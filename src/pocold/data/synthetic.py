@@ -193,7 +193,8 @@ class SyntheticPeople(IterableDataset[Sample]):
         config: the population; see :class:`SyntheticConfig`.
         split: ``train`` or ``test``.
         endless: go on with new people beyond ``config.identities``.
-        surface_hint, hint_completed, uv: add keys to the samples; see :class:`pocold.data.pairs.PairedTransform`.
+        surface_hint, hint_completed, uv, keypoints: add keys to the samples; see
+            :class:`pocold.data.pairs.PairedTransform`.
 
     Raises:
         ValueError: for an unknown split, or fewer than two pictures per person.
@@ -207,6 +208,7 @@ class SyntheticPeople(IterableDataset[Sample]):
         surface_hint: bool = False,
         hint_completed: bool = False,
         uv: bool = False,
+        keypoints: bool = False,
     ) -> None:
         self.config = config or SyntheticConfig()
         if split not in ("train", "test"):
@@ -215,6 +217,7 @@ class SyntheticPeople(IterableDataset[Sample]):
             raise ValueError("pairs need at least two pictures per person; set per_identity=2 or more")
         self.split, self.endless = split, endless
         self.surface_hint, self.hint_completed, self.uv = surface_hint, hint_completed, uv
+        self.keypoints = keypoints
         self._given = (0, 1)
 
     def pass_over(self, batches: int, batch_size: int) -> None:
@@ -255,4 +258,13 @@ class SyntheticPeople(IterableDataset[Sample]):
                 sample, uvs[a], uvs[b],
                 surface_hint=self.surface_hint, completed=self.hint_completed, uv=self.uv,
             )  # fmt: skip
+            if self.keypoints:
+                for role, view in (("source", a), ("target", b)):
+                    extra[f"{role}_keypoints"] = torch.from_numpy(_with_confidence(drawn[view].keypoints))
             yield cast(Sample, {**sample, **extra})
+
+
+def _with_confidence(points: np.ndarray) -> np.ndarray:
+    """Keypoints ``(18, 3)`` as :func:`pocold.data.keypoints.keypoints_of` reads them from the written files."""
+    confidence = np.where(points[:, 2:] > 0, 1.0, 0.5)
+    return np.concatenate([points[:, :2], confidence], axis=1).astype(np.float32)

@@ -25,6 +25,10 @@ COCO_18 = (
     "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle",
     "right eye", "left eye", "right ear", "left ear",
 )  # fmt: skip
+# Of each of the 18, its place in the mirrored picture.
+MIRRORED_KEYPOINT = tuple(
+    COCO_18.index(name.replace("left", "?").replace("right", "left").replace("?", "right")) for name in COCO_18
+)
 FEET = ("left big toe", "left small toe", "left heel", "right big toe", "right small toe", "right heel")
 NAMES = (*COCO_18, "mid hip", *FEET)
 BODY_25 = (*COCO_18[:8], "mid hip", *COCO_18[8:], *FEET)
@@ -204,6 +208,19 @@ def read_pictures(path: Path) -> list[KeypointPicture]:
         raise ValueError(f"{path} is no text; keypoints are read from {KNOWN_FILES}") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
+    return parse_pictures(text, path)
+
+
+def parse_pictures(text: str, path: Path) -> list[KeypointPicture]:
+    """All pictures of a file's text.
+
+    Args:
+        text: JSON, or a list.
+        path: what to call it in errors.
+
+    Raises:
+        ValueError: as :func:`read_keypoints`.
+    """
     if text.lstrip()[:1] not in ("{", "["):
         return _from_list(text, path)
     try:

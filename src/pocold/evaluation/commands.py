@@ -59,8 +59,8 @@ def evaluate(
     numbers do not depend on their number. What the protocols do: docs/evaluation.md.
 
     Args:
-        model: Pipeline folder; with --baseline copy, warp or completed it gives the size alone and may be the
-            word none.
+        model: Pipeline folder; or that of a trained PIDM or NTED. With --baseline copy, warp or completed it gives the
+            size alone and may be the word none.
         data: The data set: a folder of people, DeepFashion, Market-1501, or shards.
         output: Folder for report.json, report.md, sheet.png and the pictures.
         protocol: Sizes, resizing and variants of the metrics.
@@ -92,16 +92,20 @@ def evaluate(
         json: Print the report as JSON.
     """
     from pocold.data.opening import open_data
+    from pocold.data.pairs import PairedTransform
     from pocold.densepose.beside import Maps
     from pocold.evaluation.evaluate import EvaluationConfig
     from pocold.evaluation.evaluate import evaluate as run
     from pocold.evaluation.measuring import WeightFiles
     from pocold.evaluation.processes import Processes
     from pocold.evaluation.report import markdown
+    from pocold.models.baselines.loading import is_baseline
     from pocold.people.body.camera import parse_size
 
     patterns = [Maps(pattern, channels) for pattern in maps]
-    opened = open_data(data, split, layout, None, on_error, patterns, pictures, lmdb_key)
+    # what is drawn of keypoints is of these keypoints: they count for the checksum of the data
+    transform = PairedTransform(keypoints=True) if baseline is None and is_baseline(model) else None
+    opened = open_data(data, split, layout, transform, on_error, patterns, pictures, lmdb_key)
     asked = None if size is None else parse_size(size)
     painter = _painter(model, baseline, how, asked, precision, str(Processes().device(device)))
     finder = None
@@ -143,6 +147,8 @@ def _painter(
 
     from pocold.devices import PRECISIONS
     from pocold.evaluation.baselines import CompleteSource, CopySource, ModelPainter, RoundTrip, WarpSource
+    from pocold.evaluation.trained_baselines import baseline_painter
+    from pocold.models.baselines.loading import is_baseline, load_baseline
     from pocold.pipeline import PoseTransferPipeline
 
     needs_no_model: dict[str, type[CopySource] | type[WarpSource]] = {
@@ -155,6 +161,14 @@ def _painter(
     dtype = PRECISIONS.get(precision)
     if precision == "auto" and device == "cpu":  # half precision is slower there, and less exact
         dtype = torch.float32
+    if model != NO_MODEL and is_baseline(model):
+        network = load_baseline(model, dtype).to(device)
+        if baseline is None:
+            return baseline_painter(network, how)
+        if baseline not in needs_no_model:
+            raise ValueError(f"{model} holds {type(network).__name__}, which draws pixels: it has no autoencoder")
+        stated = network.config.sample_size
+        return needs_no_model[baseline](asked if stated is None else (stated[0], stated[1]))
     pipeline = None if model == NO_MODEL else PoseTransferPipeline.from_pretrained(model, dtype=dtype).to(device)
     size = asked if pipeline is None else pipeline.native_size
     if baseline is not None and baseline in needs_no_model:

@@ -53,9 +53,12 @@ class EstimatedPoses:
             warnings.warn(f"{error}; drawn with an empty map", EstimationWarning, stacklevel=2)
             height, width = view.size
             return replace(
-                view, labels=np.zeros((height, width), np.uint8), uv=np.zeros((2, height, width), np.float32)
+                view,
+                labels=np.zeros((height, width), np.uint8),
+                uv=np.zeros((2, height, width), np.float32),
+                keypoints=None,
             )
-        return replace(view, labels=found.labels, uv=found.uv)
+        return replace(view, labels=found.labels, uv=found.uv, keypoints=None)  # it does not get to see the true ones
 
 
 class LabelFinder:

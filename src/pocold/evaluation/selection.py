@@ -90,7 +90,7 @@ class Selection:
     @cached_property
     def checksum(self) -> str:
         """Of the pairs and of all their photographs and maps, see :mod:`pocold.data.contents`."""
-        contents = Contents()
+        contents = Contents(self.data.transform.keypoints)
         contents.pairs(self.pairs)
         for name in dict.fromkeys(name for pair in self.pairs for name in pair):
             try:

@@ -310,6 +310,13 @@ class Frame:
         """Frame U and V ``(2, H, W)`` as the labels they belong to: every pixel keeps the point that it showed."""
         return np.stack([self.labels(channel) for channel in uv])
 
+    def points(self, points: np.ndarray) -> np.ndarray:
+        """Frame points ``(N, 2)``, x and y in pixels (pixel centres at .5); they may come to lie outside."""
+        (height, width), (h, w), (rows, columns) = self.source, self.scaled, self.target
+        # as _place does it: halves are rounded towards the upper left on both sides of zero
+        left, top = (int((new - old) / 2) for new, old in ((columns, w), (rows, h)))
+        return points * [w / width, h / height] + [left, top]
+
     def _check(self, size: Sequence[int], what: str) -> None:
         if tuple(size) != self.source:
             raise ValueError(f"this frame is for a {what} of size {self.source} (height, width), got {tuple(size)}")

@@ -18,8 +18,9 @@ Config = Annotated[Path, tyro.conf.Positional]
 def train(config: Config) -> None:
     """Train a pose transfer pipeline on what a config says, or go on where the same command stopped.
 
-    Every field of the config is also a flag after it, such as --run.max-steps 1000: "pocold train CONFIG --help" lists
-    them. Several processes: torchrun --nproc-per-node N -m pocold train CONFIG.
+    A config whose model.method is pidm or nted trains that baseline. Every field of the config is also a flag after it,
+    such as --run.max-steps 1000: "pocold train CONFIG --help" lists them. Several processes: torchrun --nproc-per-node
+    N -m pocold train CONFIG.
 
     Args:
         config: TOML file, such as configs/toy.toml.
@@ -66,22 +67,34 @@ def run_configured(command: str, arguments: Sequence[str]) -> None:
     Raises:
         ValueError: if no config is named, or for whatever the training finds wrong.
     """
-    from pocold.training.config_files import parse_flags, read_config
+    from pocold.training.config_files import parse_flags, read_config, read_toml
 
     if not arguments or arguments[0].startswith("-"):
         raise ValueError(f"expected a config file, then flags: pocold {command} CONFIG.toml [--run.max-steps 1000 ...]")
     path, flags = Path(arguments[0]), arguments[1:]
     module, body, config = _BODIES[command]
+    if command == "train":
+        model = read_toml(path).get("model", {})
+        if isinstance(model, dict) and "method" in model:
+            method = str(model["method"])
+            if method not in _METHODS:
+                known = ", ".join(_METHODS)
+                raise ValueError(f"{path}: unknown model.method {method!r}: expected {known}, or none for a pipeline")
+            module, body, config = _METHODS[method]
     found = import_module(f"pocold.training.{module}")
     kind = getattr(found, config)
     print(getattr(found, body)(parse_flags(kind, read_config(kind, path), flags, f"pocold {command} {path}")))
 
 
 _BODIES = {  # module, function and config of each
-    "train": ("transfer", "train", "TrainConfig"),
+    "train": ("transfer", "train", "TrainConfig"),  # or one of the next list
     "train-autoencoder": ("autoencoder", "train_autoencoder", "AutoencoderTrainConfig"),
     "train-estimator": ("estimator", "train_estimator", "EstimatorTrainConfig"),
     "train-refiner": ("refiner", "train_refiner", "RefinerTrainConfig"),
+}
+_METHODS = {  # likewise, by what a config of pocold train has as model.method
+    "pidm": ("pidm", "train_pidm", "PidmTrainConfig"),
+    "nted": ("nted", "train_nted", "NtedTrainConfig"),
 }
 CONFIGURED: dict[str, Callable[..., Any]] = {
     "train": train,

@@ -239,6 +239,26 @@ def check_subset(validation: Any) -> None:
 
 
 @dataclass(frozen=True)
+class PictureValidationConfig:
+    """The fixed subset on which the training of a network that draws in one pass is watched.
+
+    Attributes:
+        every: Steps between validations; 0 never validates.
+        pairs: How many pairs, spread evenly over the validation split.
+        preview_pairs: How many of them are drawn into the preview sheets.
+        best_metric: Which of loss, psnr, ssim, l1, st_lpips tells the best checkpoint.
+    """
+
+    every: int = 1000
+    pairs: int = 64
+    preview_pairs: int = 6
+    best_metric: Metric = "loss"
+
+    def __post_init__(self) -> None:
+        check_subset(self)
+
+
+@dataclass(frozen=True)
 class ValidationConfig:
     """The fixed subset on which a run is watched.
 

@@ -17,13 +17,17 @@ def read_config(cls: type[Any], path: Path) -> Any:
     Raises:
         ValueError: for a file that cannot be read, unknown sections or keys, or values of the wrong type.
     """
+    return from_mapping(cls, read_toml(path), str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file says; ValueError for a file that cannot be read."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"no such config: {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ValueError(f"{path} cannot be read as TOML: {error}") from None
-    return from_mapping(cls, content, str(path))
 
 
 def from_mapping(cls: type[Any], content: Mapping[str, Any], origin: str, section: str = "") -> Any:

@@ -26,14 +26,20 @@ Data = PairDataset | ShardPairs | SyntheticPeople | LatentPairs
 
 
 def open_training_data(
-    config: DataConfig, seed: int, *, hint: bool = False, completed: bool = False, uv: bool = False
+    config: DataConfig,
+    seed: int,
+    *,
+    hint: bool = False,
+    completed: bool = False,
+    uv: bool = False,
+    keypoints: bool = False,
 ) -> Data:
     """The pairs to train on.
 
     Args:
         config: what and where.
         seed: of order and flips.
-        hint, uv: what the model needs of each sample besides pictures and labels.
+        hint, uv, keypoints: what the model needs of each sample besides pictures and labels.
         completed: whether the hint is completed on the body.
 
     Raises:
@@ -41,22 +47,33 @@ def open_training_data(
     """
     if config.latents is not None and config.layout != "synthetic":
         return _latents(config, seed, hint, completed, uv)
-    return _open(config, config.split, _transform(config, config.flip, seed, hint, completed, uv), training=True)
+    transform = _transform(config, config.flip, seed, hint, completed, uv, keypoints)
+    return _open(config, config.split, transform, training=True)
 
 
-def open_validation_data(config: DataConfig, *, hint: bool = False, completed: bool = False, uv: bool = False) -> Data:
+def open_validation_data(
+    config: DataConfig,
+    *,
+    hint: bool = False,
+    completed: bool = False,
+    uv: bool = False,
+    keypoints: bool = False,
+) -> Data:
     """The pairs to watch a run on, as they are; those of training, with a word, where there is no such split."""
-    transform = _transform(config, 0.0, 0, hint, completed, uv)
+    transform = _transform(config, 0.0, 0, hint, completed, uv, keypoints)
     try:
         return _open(config, config.validation_split, transform, training=False)
     except MissingSplitError as error:
         raise ValueError(f"{error}; for validation set data.validation_split, or validation.every to 0") from None
 
 
-def _transform(config: DataConfig, flip: float, seed: int, hint: bool, completed: bool, uv: bool) -> PairedTransform:
+def _transform(
+    config: DataConfig, flip: float, seed: int, hint: bool, completed: bool, uv: bool, keypoints: bool
+) -> PairedTransform:
     return PairedTransform(
-        config.size, config.frame, flip, seed, surface_hint=hint, hint_completed=hint and completed, uv=uv
-    )
+        config.size, config.frame, flip, seed,
+        surface_hint=hint, hint_completed=hint and completed, uv=uv, keypoints=keypoints,
+    )  # fmt: skip
 
 
 def _open(config: DataConfig, split: str, transform: PairedTransform, *, training: bool) -> Data:
@@ -72,6 +89,7 @@ def _open(config: DataConfig, split: str, transform: PairedTransform, *, trainin
             surface_hint=transform.surface_hint,
             hint_completed=transform.hint_completed,
             uv=transform.uv,
+            keypoints=transform.keypoints,
         )
     if not config.path:
         raise ValueError("data.path: expected the folder of a data set (or data.layout synthetic)")

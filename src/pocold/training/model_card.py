@@ -59,6 +59,13 @@ def refiner_card(config: Any, parts: Mapping[str, nn.Module], progress: Progress
     return _card("Refiner", what, use, config, parts, progress, data)
 
 
+def baseline_card(kind: str, config: Any, parts: Mapping[str, nn.Module], progress: Progress, data: Any) -> str:
+    """The card of PIDM or NTED trained by ``pocold train``."""
+    use = "```\npocold evaluate PATH OF THIS FOLDER DATA -o out\n```"
+    what = f"{kind}, written afresh from its paper for comparison with pocold's pipelines, steered by keypoints."
+    return _card(kind, what, use, config, parts, progress, data)
+
+
 def _card(
     title: str, what: str, use: str, config: Any, parts: Mapping[str, nn.Module], progress: Progress, data: Any
 ) -> str:

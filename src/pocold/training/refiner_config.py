@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pocold.training.config import DataConfig, Metric, OptimizerConfig, RunConfig, at_least, check_subset
+from pocold.training.config import DataConfig, OptimizerConfig, PictureValidationConfig, RunConfig, at_least
 
 
 @dataclass(frozen=True)
@@ -116,26 +116,6 @@ class RefinerLossConfig:
 
 
 @dataclass(frozen=True)
-class RefinerValidationConfig:
-    """The fixed subset on which the training of a refiner is watched.
-
-    Attributes:
-        every: Steps between validations; 0 never validates.
-        pairs: How many pairs, spread evenly over the validation split.
-        preview_pairs: How many of them are drawn into the preview sheets.
-        best_metric: Which of loss, psnr, ssim, l1, st_lpips tells the best checkpoint.
-    """
-
-    every: int = 1000
-    pairs: int = 64
-    preview_pairs: int = 6
-    best_metric: Metric = "loss"
-
-    def __post_init__(self) -> None:
-        check_subset(self)
-
-
-@dataclass(frozen=True)
 class RefinerTrainConfig:
     """A run of ``pocold train-refiner``."""
 
@@ -146,4 +126,4 @@ class RefinerTrainConfig:
     loss: RefinerLossConfig = field(default_factory=RefinerLossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     run: RunConfig = field(default_factory=RunConfig)
-    validation: RefinerValidationConfig = field(default_factory=RefinerValidationConfig)
+    validation: PictureValidationConfig = field(default_factory=PictureValidationConfig)

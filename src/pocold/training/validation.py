@@ -70,6 +70,26 @@ def gathered(rows: list[Row]) -> tuple[list[Row], dict[str, float]]:
     return rows, {name: sum(row[1][name] for row in rows) / len(rows) for name in rows[0][1]}
 
 
+def pair_sheet(
+    samples: Sequence[Mapping[str, Any]],
+    shown: Sequence[tuple[int, Image.Image]],
+    pose_of: Callable[[Mapping[str, Any]], Image.Image],
+) -> Image.Image:
+    """Source, pose, truth and result, a row per pair.
+
+    Args:
+        samples: the subset.
+        shown: number in it, and what was drawn.
+        pose_of: the picture of a sample's pose.
+    """
+    rows = []
+    for i, drawn in shown:
+        sample = samples[i]
+        source, truth = images.to_pil(torch.stack([sample["source"], sample["target"]]))
+        rows.append([source, pose_of(sample), truth, drawn])
+    return sheet_of_rows(rows, ["source", "pose", "truth", "result"])
+
+
 class Validation:
     """The fixed subset of a run.
 
@@ -150,13 +170,6 @@ class Validation:
         return torch.stack(losses)
 
     def _sheet(self, shown: list[tuple[int, Image.Image]], step: int) -> Image.Image:
-        """Source, pose, truth and result, a row per pair."""
-        rows = []
-        for i, drawn in shown:
-            sample = self.samples[i]
-            source, truth = images.to_pil(torch.stack([sample["source"], sample["target"]]))
-            pose = DensePose(sample["target_pose"].numpy()).to_image()
-            rows.append([source, pose, truth, drawn])
-        sheet = sheet_of_rows(rows, ["source", "pose", "truth", "result"])
+        sheet = pair_sheet(self.samples, shown, lambda sample: DensePose(sample["target_pose"].numpy()).to_image())
         write_preview(sheet, self.folder, step)
         return sheet
