@@ -6,7 +6,8 @@ and safetensors. Nothing is ever unpickled: ``.bin`` files are read with ``weigh
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,7 @@ def load_component(
     folder: Path,
     dtype: torch.dtype | None = None,
     rename: Callable[[str], str] = str,
+    derived: Sequence[str] = (),
 ) -> Any:
     """Build a diffusers model from its folder, strictly.
 
@@ -93,11 +95,12 @@ def load_component(
         folder: with ``config.json`` and weights.
         dtype: of the result; None keeps the file's.
         rename: today's name for a name in the file, for formats that have changed theirs.
+        derived: keys that the class writes into its config, but does not take.
 
     Raises:
         ValueError: if anything is missing, unknown, broken, or written for another class.
     """
-    config = read_json(folder / "config.json")
+    config = {key: value for key, value in read_json(folder / "config.json").items() if key not in derived}
     name = config.get("_class_name", component.__name__)
     if name != component.__name__:
         raise ValueError(f"{folder} holds a {name}, expected a {component.__name__}")
@@ -131,7 +134,8 @@ def weights_fingerprint(*modules: nn.Module) -> Tensor:
     samples: list[Tensor] = []
     for module in modules:
         for part in module.modules():
-            with align_module_device(part):  # offloaded weights are elsewhere until someone needs them
+            # offloaded weights are elsewhere until someone needs them
+            with align_module_device(part) if hasattr(part, "_hf_hook") else nullcontext():
                 for parameter in part.parameters(recurse=False):
                     # vectors are often still at their initial ones and zeros, and tell nothing
                     if parameter.ndim > 1:

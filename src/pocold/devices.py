@@ -4,8 +4,10 @@ import ctypes
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import wait
 from threading import Thread
+from typing import Any
 
 import torch
 
@@ -26,6 +28,15 @@ def choose_device(name: str = "auto") -> torch.device:
         raise ValueError(f"the device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
 
 
+def has_bf16_units() -> bool:
+    """Whether this machine's processor has instructions for bfloat16 products (AVX-512 BF16, AMX); else it emulates."""
+    known: Callable[[], Mapping[str, Any]] | None = getattr(torch.cpu, "get_capabilities", None)
+    if known is not None:
+        return any(bool(known().get(name)) for name in ("avx512_bf16", "amx_bf16"))
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # before torch 2.10
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+
+
 def peak_memory(device: torch.device) -> int | None:
     """The most bytes held so far: of the GPU if ``device`` is one, else resident; None where the system does not tell.
 
@@ -39,6 +50,12 @@ def peak_memory(device: torch.device) -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given; else it works on while a clock is read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def release_memory() -> None:

@@ -25,6 +25,7 @@ from pocold.checkpoints import BUNDLED, weights_fingerprint
 from pocold.densepose.encoding import encode_pose
 from pocold.densepose.maps import PoseInput
 from pocold.diffusion.editing import EditedImage
+from pocold.diffusion.engines import Denoiser, Engine, OpenVINOUNet, choose_engine
 from pocold.diffusion.guidance import WITH_APPEARANCE, decaying, guidance_formula
 from pocold.diffusion.refining import refine as repair
 from pocold.diffusion.sampling import Generator, OnStep, SamplingDefaults, denoise
@@ -39,6 +40,7 @@ from pocold.models.presets import build_models
 from pocold.models.refiner import Refiner
 from pocold.models.unet import UNet
 from pocold.people.body.label_keypoints import with_fitted_coordinates
+from pocold.usage import EngineName
 
 _HINT, _ENCODING = "the model's surface hint", "the model's pose encoding 'iuv'"
 _REFINER = "the pipeline's refiner (refine=False leaves it out)"
@@ -49,7 +51,7 @@ class PoseTransferPipeline(DiffusionPipeline):
     """Draws the person of a photograph in other poses, or edits part of a picture in that person's appearance.
 
     Args:
-        vae: diffusers' ``AutoencoderKL`` or our ``PatchAutoencoder``.
+        vae: diffusers' ``AutoencoderKL`` or ``AutoencoderTiny`` (TAESD), or our ``PatchAutoencoder``.
         appearance_encoder: source latents -> features.
         unet: the denoiser.
         scheduler: any diffusers scheduler; see :meth:`set_scheduler` for those with names.
@@ -83,6 +85,7 @@ class PoseTransferPipeline(DiffusionPipeline):
             densepose_estimator=densepose_estimator, refiner=refiner,
         )  # fmt: skip
         self.set_sampling(**(sampling or {}))
+        self._engine: tuple[Engine, OpenVINOUNet | None] | None = None
         self._stops: dict[int, bool] = {}  # by thread, whether its run is to stop
         self._running: set[int] = set()
         channels = {
@@ -177,6 +180,51 @@ class PoseTransferPipeline(DiffusionPipeline):
         inputs.check_whole("num_inference_steps", sampling.num_inference_steps, 1, steps)
         inputs.check_finite("pose_guidance_scale", sampling.pose_guidance_scale)
         inputs.check_finite("appearance_guidance_scale", sampling.appearance_guidance_scale)
+
+    # -- speed ---------------------------------------------------------------------------------------------------
+
+    def optimize(self, engine: EngineName = "auto", dtype: torch.dtype | None = None) -> Engine:
+        """Draw faster: choose what computes the networks, and in which precision.
+
+        Call it before drawing, and again after moving to another device. Nothing is optimized unless this is called;
+        docs/pipeline.md says what it is worth.
+
+        Args:
+            engine: ``torch``; ``openvino`` for the UNet on a CPU (needs the extra of that name; equal to torch to
+                rounding; compiles for a few seconds at the first picture of each size); ``compile``, which is
+                ``torch.compile`` for the UNet; or ``auto``, which takes OpenVINO on a CPU where it is installed.
+            dtype: of all networks: float32, bfloat16 or float16. None is bfloat16 on a GPU and on a CPU with bfloat16
+                units, else float32. Weights that were rounded stay so: for more precision load the pipeline again.
+
+        Returns:
+            What was chosen, and why.
+
+        Raises:
+            ValueError: for an engine that is unknown, not installed, or not for this device and ``dtype``.
+        """
+        chosen = choose_engine(engine, dtype, self.device)
+        by_openvino = chosen.name == "openvino"
+        for network in (self.vae, self.appearance_encoder, self.refiner, self.unet):
+            if network is not None:
+                # OpenVINO rounds by itself, from weights in float32
+                rounded = torch.float32 if by_openvino and network is self.unet else chosen.dtype
+                torch.nn.Module.to(network, rounded)
+        self.unet._compiled_call_impl = None
+        if chosen.name == "compile":
+            self.unet.compile()
+        self._engine = chosen, OpenVINOUNet(self.unet, chosen.dtype) if by_openvino else None
+        return chosen
+
+    @property
+    def engine(self) -> Engine:
+        """What computes the networks; see :meth:`optimize`."""
+        return Engine("torch", self.unet.dtype, "as loaded") if self._engine is None else self._engine[0]
+
+    @property
+    def _denoiser(self) -> Denoiser:
+        """The UNet, or the engine that computes it as long as it is the same one."""
+        engine = None if self._engine is None else self._engine[1]
+        return self.unet if engine is None or engine.unet is not self.unet else engine
 
     # -- appearance ----------------------------------------------------------------------------------------------
 
@@ -373,12 +421,13 @@ class PoseTransferPipeline(DiffusionPipeline):
         targets = self._targets(pose, (height, width), frame, refine, guided.sourced)
         code = self._code(source, source_pose, targets, frame) if guided.sourced else None
         shape = (len(targets), self.unet.config.latent_channels, *targets.latent_size)
-        noise = inputs.starting_noise(shape, generator, latents, self._execution_device)
+        device = targets.poses.device
+        noise = inputs.starting_noise(shape, generator, latents, device)
         edited = self._edited(image, mask, targets, frame)
 
         results = []
         batches = range(0, len(targets), batch_size)
-        evaluations = len(self.scheduler_for(how.num_inference_steps).timesteps)
+        evaluations = len(self.scheduler_for(how.num_inference_steps, device).timesteps)
         with self._run(), self.progress_bar(total=len(batches) * evaluations) as progress:
 
             def on_step(step: int, timestep: Tensor, latents: Tensor) -> tuple[Tensor, bool]:
@@ -415,8 +464,8 @@ class PoseTransferPipeline(DiffusionPipeline):
     ) -> Tensor:
         """Noise ``(B, C, h, w)`` -> latents of B pictures."""
         latents = denoise(
-            self.unet,
-            self.scheduler_for(guided.steps),  # anew for every batch: solvers keep a history
+            self._denoiser,
+            self.scheduler_for(guided.steps, noise.device),  # anew for every batch: solvers keep a history
             noise,
             targets.poses,
             people,
@@ -461,16 +510,20 @@ class PoseTransferPipeline(DiffusionPipeline):
         finally:
             self._running.discard(own)
 
-    def scheduler_for(self, num_inference_steps: int) -> Any:
+    def scheduler_for(self, num_inference_steps: int, device: torch.device | None = None) -> Any:
         """A copy of the scheduler with its time steps set: what a run changes is never on the pipeline.
 
         So one pipeline can draw in several threads at once, with different steps and schedulers.
+
+        Args:
+            num_inference_steps: denoising steps.
+            device: of the time steps; the pipeline's if not given. (Looking for that one goes through all modules.)
 
         Raises:
             ValueError: for more steps than the schedule has.
         """
         scheduler = deepcopy(self.scheduler)
-        scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
+        scheduler.set_timesteps(num_inference_steps, device=device or self._execution_device)
         last, reached = scheduler.config.num_train_timesteps, float(scheduler.timesteps.max())
         if reached >= last:
             # schedules with an offset, as the published one, overrun when every time step is used
@@ -561,7 +614,7 @@ class PoseTransferPipeline(DiffusionPipeline):
             return None
         if image is None or mask is None:
             raise ValueError("editing needs both image and mask")
-        return EditedImage.load(image, mask, self.vae, targets.size, frame, self._execution_device, targets.shrink)
+        return EditedImage.load(image, mask, self.vae, targets.size, frame, targets.poses.device, targets.shrink)
 
     def _code(
         self,
@@ -594,7 +647,7 @@ class PoseTransferPipeline(DiffusionPipeline):
             raise ValueError(
                 f"expected the appearance code of 1 person or of one per pose ({len(targets)}), got {len(source)}"
             )
-        return source.to(self._execution_device, self.unet.dtype)
+        return source.to(targets.poses.device, self.unet.dtype)
 
     def _hint(self, people: AppearanceCode | None, targets: inputs.Targets) -> Tensor | None:
         """The surface hint for each target, in the UNet's dtype; None for a UNet or a guidance without one."""
@@ -602,6 +655,6 @@ class PoseTransferPipeline(DiffusionPipeline):
             return None
         assert people.surface is not None  # checked when the code came in
         assert targets.drawn_uv is not None
-        where = targets.drawn_labels, targets.drawn_uv, self._execution_device, targets.shrink
+        where = targets.drawn_labels, targets.drawn_uv, targets.poses.device, targets.shrink
         completed = bool(self.unet.config.hint_completed)
         return inputs.surface_hint(self.vae, people.surface, *where, completed=completed).to(self.unet.dtype)

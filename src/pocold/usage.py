@@ -21,6 +21,7 @@ from tyro.conf import Positional, arg
 OUTPUT = arg(aliases=["-o"])  # Annotated[Path, OUTPUT]
 OUTPUT_ONCE_OUT = arg(aliases=["-o", "--out"])
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+EngineName = Literal["auto", "torch", "openvino", "compile"]
 _POSITIONAL = get_args(Positional[int])[1]
 _FEW = 12  # options that fit into the line
 _KINDS = {"INT": "a whole number", "FLOAT": "a number"}

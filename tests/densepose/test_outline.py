@@ -7,7 +7,7 @@ from scipy.ndimage import binary_dilation, distance_transform_edt, uniform_filte
 from pocold.densepose import chart
 from pocold.densepose.completion import complete
 from pocold.densepose.correspondence import HIDDEN, Photograph, Surface
-from pocold.densepose.outline import carry_outline
+from pocold.densepose.outline import _strips, carry_outline
 from pocold.people.poses import parse_pose
 from pocold.people.rendering.render import Shot, random_person
 
@@ -54,6 +54,18 @@ def test_a_coat_goes_with_the_body(views):
     assert (covered & expected).sum() > 0.85 * expected.sum()
     assert (covered & ~beside(views[1][0], WIDTH + 2)).sum() < 0.15 * expected.sum()
     assert (away_from(colours[:, covered], COAT) < 2).float().mean() > 0.9
+
+
+def test_a_photograph_is_looked_at_once_for_all_poses(views):
+    photo = photographed(views[0])
+    before = _strips.cache_info().misses
+    first = carry_outline([photo], *views[1])
+    again = carry_outline([photo], *views[1])
+    carry_outline([photo], *views[0])
+    assert _strips.cache_info().misses == before + 1
+    assert torch.equal(first[0], again[0])
+    other = carry_outline([photographed(views[0], width=2)], *views[1])  # another photograph has its own
+    assert not torch.equal(first[1], other[1])
 
 
 def test_a_hem_has_no_thorns(views):

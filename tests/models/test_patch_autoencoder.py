@@ -224,7 +224,10 @@ def test_it_loads_as_it_was_saved(started, folder, pictures, dtype):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"_class_name": "VQModel"}, "vae holds a VQModel, expected an AutoencoderKL or a PatchAutoencoder"),
+        (
+            {"_class_name": "VQModel"},
+            "vae holds a VQModel, expected an AutoencoderKL, an AutoencoderTiny or a PatchAutoencoder",
+        ),
         ({"_class_name": "AutoencoderKL"}, "vae/config.json has unknown keys: decoder_channels"),
         ({"latent_channels": 5}, "of another shape"),
         ({"decoder_layers": [1, 1]}, "describes no PatchAutoencoder: expected decoder_channels and decoder_layers"),

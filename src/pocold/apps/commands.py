@@ -21,6 +21,7 @@ def transfer(
     like: str = "source",
     frame: FrameName = "auto",
     paste_back: bool = False,
+    estimate: bool = False,
 ) -> None:
     """Draw a person in other poses.
 
@@ -40,10 +41,17 @@ def transfer(
             stretched, or (photographs) cut out around the person. auto cuts out where a map had to be found, else pads.
         paste_back: Cut the person out of the photograph, and put what is drawn back into the whole of it. Poses are
             placed in the photograph: named ones, fitted, or files of its size.
+        estimate: Draw nothing; print how long it would take and how much memory, measured on this machine by beginning
+            the first picture. -o can be left out.
     """
+    if estimate:
+        from pocold.apps.estimate import run_estimate
+
+        return run_estimate(person, pose, output, sheet, source_pose, like, frame, paste_back, how)
+
     from pocold.apps.transfer import run_transfer
 
-    run_transfer(person, pose, output, sheet, source_pose, like, frame, paste_back, how)
+    return run_transfer(person, pose, output, sheet, source_pose, like, frame, paste_back, how)
 
 
 def encode(

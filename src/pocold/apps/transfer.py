@@ -58,6 +58,45 @@ def run_transfer(
     front: FrontEnd = TERMINAL,
 ) -> None:
     """The body of ``pocold transfer``; see there for the arguments."""
+    if output is None and sheet is None:
+        raise ValueError("expected a file to write, such as -o out.png (or --sheet out.png)")
+    plan, paths = ready_transfer(files, poses, output, sheet, maps, like, frame, paste_back, options, front)
+    report = plan.report
+
+    drawn: list[Image.Image] = []
+    with measured(report), front.progress(len(plan)) as progress:
+        tasks = plan.tasks()
+        for i, picture in enumerate(draw_all(report.model.pipeline, tasks, options, plan.size, plan.mode, progress)):
+            drawn.append(plan.finished(i, picture))
+            report.drawn += 1
+            if paths:
+                report.write(drawn[i], paths[i], plan.settings(i, paths[i].name))
+    if sheet:
+        rows = [drawn[i :: len(plan.seeds)] for i in range(len(plan.seeds))]
+        report.write(transfer_sheet(plan.person, plan.targets, rows), sheet, plan.sheet_settings(sheet.name))
+    front.take(report)
+
+
+def ready_transfer(
+    files: Sequence[Path],
+    poses: Sequence[str],
+    output: Path | None,
+    sheet: Path | None,
+    maps: Sequence[Path],
+    like: str,
+    frame: FrameName,
+    paste_back: bool,
+    options: DrawOptions,
+    front: FrontEnd,
+) -> tuple["TransferPlan", list[Path]]:
+    """All of ``pocold transfer`` before anything is encoded or drawn; see there for the arguments.
+
+    Returns:
+        What is to be drawn, and where the pictures go; nowhere without ``output``.
+
+    Raises:
+        ValueError: for whatever cannot be used.
+    """
     options.check()
     check_transfer(poses, frame, paste_back)
     paths = _paths(output, sheet, poses, options)
@@ -68,19 +107,7 @@ def run_transfer(
     report = Report(model, options, ["transfer", *(file.name for file in files)])
     plan = plan_transfer(report, person, poses, maps, like, frame, paste_back)
     warn_of_missing(plan.person, plan.targets, front.tell)
-
-    drawn: list[Image.Image] = []
-    with measured(report), front.progress(len(plan.targets) * len(plan.seeds)) as progress:
-        tasks = plan.tasks()
-        for i, picture in enumerate(draw_all(model.pipeline, tasks, options, plan.size, plan.mode, progress)):
-            drawn.append(plan.finished(i, picture))
-            report.drawn += 1
-            if paths:
-                report.write(drawn[i], paths[i], plan.settings(i, paths[i].name))
-    if sheet:
-        rows = [drawn[i :: len(plan.seeds)] for i in range(len(plan.seeds))]
-        report.write(transfer_sheet(plan.person, plan.targets, rows), sheet, plan.sheet_settings(sheet.name))
-    front.take(report)
+    return plan, paths
 
 
 def check_transfer(poses: Sequence[str], frame: FrameName, paste_back: bool) -> None:
@@ -114,6 +141,10 @@ class TransferPlan:
     size: Size
     frame: FrameName
     words: Sequence[str]
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.targets) * len(self.seeds)
 
     @property
     def options(self) -> DrawOptions:
@@ -206,9 +237,7 @@ def plan_transfer(
 
 
 def _paths(output: Path | None, sheet: Path | None, poses: Sequence[str], options: DrawOptions) -> list[Path]:
-    """Where the pictures go; none with a sheet alone."""
-    if output is None and sheet is None:
-        raise ValueError("expected a file to write, such as -o out.png (or --sheet out.png)")
+    """Where the pictures go; nowhere without ``output``."""
     paths = [] if output is None else picture_paths(output, [pose_label(pose) for pose in poses], options.num_images)
     if sheet is not None and (sheet.suffix.lower() != ".png" or not sheet.absolute().parent.is_dir()):
         raise ValueError(f"--sheet: expected a file name ending in .png, in a folder that exists, got {sheet}")

@@ -9,6 +9,7 @@ Legend: H W target size, M seen points of the body, N points to complete, K neig
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -143,6 +144,7 @@ def _without_rims(surface: Surface) -> Surface:
     return Surface(tuple(layers))
 
 
+@lru_cache(maxsize=8)  # of the same photographs for every pose
 def _without_rim(photo: Photograph) -> Photograph:
     labels = photo.labels.numpy()
     inside = _inside(labels)

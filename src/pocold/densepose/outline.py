@@ -9,6 +9,7 @@ Legend: H W target size, R pixels of a rim, N pixels beside the body.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -118,6 +119,7 @@ def _smoothed(lengths: np.ndarray, rim: _Rim) -> np.ndarray:
     return np.asarray(np.quantile(lengths[beside.reshape(len(where), -1)], _LENGTH, axis=1))
 
 
+@lru_cache(maxsize=8)  # of the same photographs for every pose
 def _strips(photo: Photograph) -> tuple[_Rim, Tensor, np.ndarray] | None:
     """The rim in a photograph, its picture, and for every rim pixel how many metres something stands off there."""
     labels = photo.labels.masked_fill(photo.labels == BESIDE, 0)  # colours tell it more exactly than a mask

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from pocold.appearance import AppearanceCode
+from pocold.diffusion.engines import Denoiser
 from pocold.diffusion.guidance import WITH_APPEARANCE, WITH_POSE, Branch, BranchWeights, guide
-from pocold.models.unet import UNet
 
 Generator = torch.Generator | list[torch.Generator] | None
 # (step, time step, latents) -> latents to go on with, and whether to go on
@@ -58,7 +58,7 @@ class KeptRegion:
 
 
 def denoise(
-    unet: UNet,
+    unet: Denoiser,
     scheduler: Any,
     noise: Tensor,
     pose: Tensor,
@@ -74,7 +74,7 @@ def denoise(
     """Turn noise into latents.
 
     Args:
-        unet: the denoiser.
+        unet: the denoiser, or an engine in its place.
         scheduler: a diffusers scheduler whose time steps are set, and fresh: solvers keep a history of steps.
         noise: float32 ``(B, C, h, w)``, of unit variance.
         pose: ``(B, 25 or 27, h, w)``, of :func:`pocold.densepose.maps.encode_pose`.
@@ -110,7 +110,7 @@ def denoise(
 
 
 def predict_branches(
-    unet: UNet,
+    unet: Denoiser,
     latents: Tensor,
     timestep: Tensor,
     pose: Tensor,

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import torch
 import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
@@ -15,8 +16,11 @@ from torch import Tensor
 from pocold.checkpoints import load_component
 from pocold.imaging.files import read_json
 from pocold.models.patch_autoencoder import PATCH, PatchAutoencoder
+from pocold.models.strips import decode_in_strips, encode_in_strips, runs_in_strips
 
-Autoencoder: TypeAlias = AutoencoderKL | PatchAutoencoder
+Autoencoder: TypeAlias = AutoencoderKL | PatchAutoencoder | AutoencoderTiny
+
+_CERTAIN = -30.0  # log-variance of an encoder that has no distribution: diffusers knows none that is smaller
 
 # Names of the attention's weights in autoencoders saved before diffusers 0.18, such as Stable Diffusion's.
 _FORMER_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -43,13 +47,17 @@ def load_autoencoder(folder: Path, dtype: torch.dtype | None = None) -> Autoenco
         return load_component(AutoencoderKL, folder, dtype, rename)
     if name == PatchAutoencoder.__name__:
         return load_component(PatchAutoencoder, folder, dtype)
-    raise ValueError(f"{folder} holds a {name}, expected an AutoencoderKL or a PatchAutoencoder")
+    if name == AutoencoderTiny.__name__:
+        return load_component(AutoencoderTiny, folder, dtype, derived=("block_out_channels",))
+    raise ValueError(f"{folder} holds a {name}, expected an AutoencoderKL, an AutoencoderTiny or a PatchAutoencoder")
 
 
 def downsampling_factor(vae: Autoencoder) -> int:
     """Pixels per latent pixel and side (8 for Stable Diffusion's)."""
     if isinstance(vae, PatchAutoencoder):
         return PATCH
+    if isinstance(vae, AutoencoderTiny):
+        return 2 ** (len(vae.config.encoder_block_out_channels) - 1)
     return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
@@ -77,9 +85,16 @@ def encode(
 def encode_moments(vae: Autoencoder, images: Tensor) -> Tensor:
     """Pictures -> what the encoder says of their latents ``(B, 2C, h, w)``: means, then log-variances, unscaled.
 
-    They can be kept, and latents drawn from them again and again; see :func:`from_moments`.
+    They can be kept, and latents drawn from them again and again; see :func:`from_moments`. A tiny autoencoder knows
+    the latents themselves: they are the means, and the variances as good as zero.
     """
-    return vae.encode(images.to(vae.dtype)).latent_dist.parameters
+    images = images.to(vae.dtype)
+    if isinstance(vae, AutoencoderTiny):
+        latents = vae.encode(images).latents
+        return torch.cat([latents, torch.full_like(latents, _CERTAIN)], dim=1)
+    if isinstance(vae, AutoencoderKL) and runs_in_strips(vae, *images.shape[-2:]):
+        return encode_in_strips(vae, images)
+    return vae.encode(images).latent_dist.parameters
 
 
 def from_moments(
@@ -116,7 +131,11 @@ def encode_hint(vae: Autoencoder, warped: Tensor, visible: Tensor) -> Tensor:
 
 def decode(vae: Autoencoder, latents: Tensor) -> Tensor:
     """Latents ``(B, C, h, w)`` -> pictures ``(B, 3, H, W)`` in about [-1, 1]."""
-    return vae.decode((latents / vae.config.scaling_factor + _shift(vae)).to(vae.dtype)).sample
+    latents = (latents / vae.config.scaling_factor + _shift(vae)).to(vae.dtype)
+    factor = downsampling_factor(vae)
+    if isinstance(vae, AutoencoderKL) and runs_in_strips(vae, *(factor * side for side in latents.shape[-2:])):
+        return decode_in_strips(vae, latents)
+    return vae.decode(latents).sample
 
 
 @torch.no_grad()
@@ -132,7 +151,7 @@ def fit_scaling_factor(vae: Autoencoder, pictures: Iterable[Tensor]) -> float:
     """
     squares, values = 0.0, 0
     for batch in pictures:
-        latents = vae.encode(batch.to(vae.device, vae.dtype)).latent_dist.mean.float() - _shift(vae)
+        latents = encode_moments(vae, batch.to(vae.device)).chunk(2, dim=1)[0].float() - _shift(vae)
         squares += float(latents.square().sum())
         values += latents.numel()
     if squares == 0:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from PIL import Image
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -90,7 +91,13 @@ def build_autoencoder(config: AutoencoderTrainConfig, data: Data) -> Autoencoder
     """
     settings = config.model
     if settings.init is not None:
-        return load_autoencoder(Path(settings.init), torch.float32)
+        vae = load_autoencoder(Path(settings.init), torch.float32)
+        if isinstance(vae, AutoencoderTiny):
+            raise ValueError(
+                f"model.init: {settings.init} holds an AutoencoderTiny, whose encoder has no distribution to train; "
+                "expected an AutoencoderKL or a PatchAutoencoder"
+            )
+        return vae
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
         if settings.kind == "kl":

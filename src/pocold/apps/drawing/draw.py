@@ -12,7 +12,7 @@ from pocold.appearance import AppearanceCode
 from pocold.apps.drawing.options import DrawOptions
 from pocold.apps.drawing.results import Report
 from pocold.densepose.maps import DensePose
-from pocold.devices import peak_memory
+from pocold.devices import peak_memory, wait_for
 from pocold.imaging.images import FrameMode
 from pocold.pipeline import PoseTransferPipeline
 
@@ -88,8 +88,7 @@ def measured(report: Report) -> Iterator[None]:
     try:
         yield
     finally:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
         report.seconds += time.perf_counter() - start
         report.cpu_seconds += time.process_time() - start_cpu
         report.peak_bytes = peak_memory(device)

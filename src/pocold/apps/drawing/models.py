@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import nn
 
-from pocold.apps.drawing.options import DrawOptions, ModelOptions, Precision
+from pocold.apps.drawing.options import DrawOptions, EngineName, ModelOptions, Precision
 from pocold.checkpoints import BUNDLED, weights_hash
 from pocold.devices import PRECISIONS, choose_device
 from pocold.models.densepose_estimator import open_estimator
@@ -20,7 +21,9 @@ class Model(NamedTuple):
     sha256: str
 
 
-def open_model(folder: Path | None = None, precision: Precision = "auto", device: str = "auto") -> Model:
+def open_model(
+    folder: Path | None = None, precision: Precision = "auto", device: str = "auto", engine: EngineName = "torch"
+) -> Model:
     """Load a model folder.
 
     Args:
@@ -28,9 +31,11 @@ def open_model(folder: Path | None = None, precision: Precision = "auto", device
         precision: ``auto`` is ``fp32`` on a CPU, where half precision is up to four times slower unless the processor
             has matrix instructions for it, and pictures should not depend on that; on a GPU what the folder has.
         device: see :func:`pocold.devices.choose_device`.
+        engine: see ``PoseTransferPipeline.optimize``. With another than ``torch`` a precision of ``auto`` is what that
+            chooses.
 
     Raises:
-        ValueError: if there is no such folder or device, or the folder holds no pipeline.
+        ValueError: if there is no such folder, device or engine, or the folder holds no pipeline.
     """
     found = folder or BUNDLED
     if found.is_dir() and not (found / "model_index.json").is_file():
@@ -38,12 +43,11 @@ def open_model(folder: Path | None = None, precision: Precision = "auto", device
     place = choose_device(device)
     pipeline = PoseTransferPipeline.from_pretrained(found)
     digest = pipeline_hash(pipeline)
-    if precision == "auto" and place.type == "cpu":
-        precision = "fp32"
-    if precision != "auto":
-        for network in _networks(pipeline).values():
-            nn.Module.to(network, PRECISIONS[precision])
     pipeline.to(place)
+    if engine != "torch":
+        pipeline.optimize(engine, None if precision == "auto" else PRECISIONS[precision])
+    elif precision != "auto" or place.type == "cpu":
+        pipeline.optimize("torch", torch.float32 if precision == "auto" else PRECISIONS[precision])
     pipeline.set_progress_bar_config(disable=True)
     return Model(pipeline, found.resolve().name, digest)
 
@@ -57,7 +61,7 @@ def with_estimator(model: Model) -> Model:
 
 def open_for(options: ModelOptions) -> Model:
     """The model that the options name, with the scheduler that they name."""
-    model = open_model(options.model, options.precision, options.device)
+    model = open_model(options.model, options.precision, options.device, options.engine)
     if isinstance(options, DrawOptions) and options.scheduler is not None:
         model.pipeline.set_scheduler(options.scheduler)
     return model

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from pocold.diffusion.settings import DrawSettings
-from pocold.usage import Precision as Precision  # the apps have it from here
+from pocold.usage import EngineName as EngineName  # the apps have them from here
+from pocold.usage import Precision as Precision
 
 FrameName = Literal["auto", "pad", "crop", "stretch", "person"]
 STEADY = 0.8  # of pocold animate: halves flicker (benchmarks/flicker.py); nothing is blurred to be seen
@@ -21,6 +22,8 @@ class ModelOptions:
         precision: Of the networks. auto is fp32 on a CPU and what the folder has on a GPU; bf16 takes half the time on
             a CPU with bf16 matrix instructions (AMX), and several times as long on others.
         device: Such as cpu or cuda; auto takes a GPU where there is one.
+        engine: What computes the UNet: torch; openvino on a CPU (pip install 'pocold[openvino]'); compile; or auto,
+            which picks engine and precision by what the machine has, and says which.
         size: HEIGHTxWIDTH to work at; the model's own if not given.
         overwrite: Replace an existing file even if it is an input or was not written by these commands.
         json: Print a report for programs instead of file names.
@@ -29,6 +32,7 @@ class ModelOptions:
     model: Path | None = None
     precision: Precision = "auto"
     device: str = "auto"
+    engine: EngineName = "torch"
     size: str | None = None
     overwrite: bool = False
     json: bool = False

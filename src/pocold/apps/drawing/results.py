@@ -132,8 +132,9 @@ class Report:
             "model sha256": self.model.sha256,
             **own,
             **how,
-            "precision": str(pipeline.unet.dtype).removeprefix("torch."),
+            "precision": str(pipeline.engine.dtype).removeprefix("torch."),
             "device": pipeline.device.type,
+            **({} if pipeline.engine.name == "torch" else {"engine": pipeline.engine.name}),
             "software": {name: version(name) for name in _SOFTWARE},
             "again": shlex.join(line + ([] if seed is None else ["--seed", str(seed)])),
         }
@@ -169,8 +170,10 @@ class Report:
         each = f" ({self.seconds / self.drawn:.2f} s each)" if self.drawn > 1 else ""
         count = f"{self.drawn} picture{'s' * (self.drawn != 1)}" if self.drawn else "encoded"
         peak = "" if self.peak_bytes is None else f", at most {self.peak_bytes / 1e6:,.0f} MB of {kind}"
-        dtype = str(self.model.pipeline.unet.dtype).removeprefix("torch.")
-        print(f"{count} in {self.seconds:.2f} s{each}{peak}, {device.type}, {dtype}", file=sys.stderr)
+        engine = self.model.pipeline.engine
+        dtype = str(engine.dtype).removeprefix("torch.")
+        why = "" if self.options.engine == "torch" else f", {engine.name} ({engine.reason})"
+        print(f"{count} in {self.seconds:.2f} s{each}{peak}, {device.type}, {dtype}{why}", file=sys.stderr)
 
 
 def describe(path: Path) -> dict[str, Any]:
