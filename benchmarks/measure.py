@@ -48,11 +48,21 @@ def show(label: str, times: dict[str, list[float]], slow: str, fast: str, aim: f
 def peak_memory_added(function: Callable[[], Any]) -> float:
     """MB by which this process's peak exceeds its memory before the call. Linux; needs a process that did nothing like
     it before, because freed memory is reused: see :func:`in_own_process`."""
-    before = _status("VmRSS")
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the peak starts again from here
+    before = memory()
+    restart_peak()
     function()
-    return peak_memory() - before / 1e3
+    return peak_memory() - before
+
+
+def memory() -> float:
+    """MB that this process holds now. Linux."""
+    return _status("VmRSS") / 1e3
+
+
+def restart_peak() -> None:
+    """What this process held before does not count for :func:`peak_memory`. Linux."""
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
 
 
 def peak_memory() -> float:

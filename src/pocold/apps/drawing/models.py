@@ -43,7 +43,8 @@ def open_model(
     place = choose_device(device)
     pipeline = PoseTransferPipeline.from_pretrained(found)
     digest = pipeline_hash(pipeline)
-    pipeline.to(place)
+    if place.type != "cpu":  # where it was read to
+        pipeline.to(place)
     if engine != "torch":
         pipeline.optimize(engine, None if precision == "auto" else PRECISIONS[precision])
     elif precision != "auto" or place.type == "cpu":
