@@ -45,6 +45,7 @@ def test_it_writes_report_table_sheet_and_pictures(straight):
     assert report["metrics"]["st_lpips"]["count"] == 12
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("processes", [2, 3])
 def test_any_number_of_processes_gives_the_same_numbers_to_the_bit(processes, arguments, straight, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
@@ -57,6 +58,7 @@ def test_any_number_of_processes_gives_the_same_numbers_to_the_bit(processes, ar
     assert report["time"]["drawn_now"] == 12
 
 
+@pytest.mark.processes
 def test_a_mistake_in_one_process_ends_them_all(arguments, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     (tmp_path / "out" / "pictures").mkdir(parents=True)
