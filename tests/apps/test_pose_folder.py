@@ -22,7 +22,7 @@ FPS = 10
 
 @pytest.fixture
 def installed(monkeypatch):
-    monkeypatch.setattr(finding, "open_blazepose", lambda folder=None: blazepose())
+    monkeypatch.setattr(finding, "open_blazepose", lambda folder=None: None if folder else blazepose())
 
 
 @pytest.fixture
@@ -89,6 +89,15 @@ def test_without_blazepose_the_network_looks(bundled, tmp_path):
     assert where(tmp_path / "maps" / "0.iuv.png") < where(tmp_path / "maps" / "1.iuv.png")
 
 
+def test_an_estimator_that_is_named_is_used(installed, bundled, tmp_path):
+    """The dots' BlazePose would find nobody in these pictures."""
+    photo = photo_of((128, 96), (12, 20, 116, 76))
+    frames = written(tmp_path / "frames", [photo])
+    network = tmp_path / "weights" / "densepose_estimator"
+    main(["pose", str(frames), "-o", str(tmp_path / "maps"), "--estimator", str(network)])
+    assert DensePose.read(tmp_path / "maps" / "f1.iuv.png").visible_parts == {2, 24}
+
+
 def openpose(points):
     return {"people": [{"pose_keypoints_2d": [value for x, y in points for value in (x, y, 0.9)]}]}
 
@@ -144,6 +153,7 @@ def test_a_videos_own_rate_or_another(tmp_path, ending):
         ("{clip} -o no/such/folder", "the folder no/such does not exist; create it first"),
         ("{clip} -o maps --like walk", "--like is not for a whole clip"),
         ("{clip} -o maps --size 64x64", "--size is not for a whole clip"),
+        ("{clip} -o maps --estimator x --pose-model y", "--pose-model and --estimator are two ways to find a person"),
         ("{clip} -o maps --fps 0", "--fps: expected frames per second above 0 and at most 120, got 0"),
         ("{clip} --show look.jpg", "--show: animations are written as .mp4, .webm, .gif, .webp"),
         ("{clip} -o maps --person 3", "clip: none of its pictures shows 3 people"),

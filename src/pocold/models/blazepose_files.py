@@ -53,6 +53,8 @@ def find_files(folder: Path | None = None) -> PoseFiles | None:
     Raises:
         ValueError: if a folder was given, or the variable names one, and they are not in it.
     """
+    if folder is not None and str(folder).lower() == NONE:
+        return None
     told = None if folder is None else "--pose-model"
     if folder is None and os.environ.get(VARIABLE):
         if os.environ[VARIABLE].lower() == NONE:

@@ -84,11 +84,9 @@ class Clip:
         return self._coloured()
 
     def _map(self, file: Path, person: int | None) -> DensePose:
-        return (
-            load_any_pose(file)
-            if self.layout == "auto" and person is None
-            else read_pose(file, self.layout, person=person)
-        )
+        if self.layout == "auto" and person is None:
+            return load_any_pose(file)
+        return read_pose(file, self.layout, person=person)
 
     def _coloured(self) -> Iterator[DensePose | None]:
         for number, picture in enumerate(self.pictures()):
@@ -96,11 +94,6 @@ class Clip:
                 if number:  # what is to be said of one is to be said of all
                     warnings.simplefilter("ignore")
                 yield read_frame(picture, self.layout, str(self.path))
-
-
-def is_clip(path: Path) -> bool:
-    """Whether a path is a folder, or a file that only a video can be."""
-    return path.is_dir() or path.suffix.lower() in VIDEOS - {".webp"}
 
 
 def open_clip(
