@@ -20,13 +20,13 @@ from PIL import Image
 
 from benchmarks.measure import machine
 from pocold.cli import main as pocold
+from pocold.densepose.framing import framed
 from pocold.imaging.images import Frame
 from pocold.imaging.metadata import write_png
 from pocold.people.body.fitting import fit_pose
 from pocold.people.body.keypoint_maps import load_any_pose
 from pocold.people.poses import parse_pose
 from pocold.people.rendering.render import Shot, random_person
-from pocold.photographs import framed
 from pocold.pipeline import PoseTransferPipeline
 
 POSES = ("walk:side", "hips:back", "wave:30", "stand:front")

@@ -29,6 +29,7 @@ VAE, UNET = "runs/bundled-autoencoder/vae", "runs/bundled-anneal/pipeline"
 REFINERS = ("first-refiner", "second-refiner", "third-refiner", "fourth-refiner", "refiner")
 ESTIMATORS = ("estimator", "photographs-estimator")
 DONE = "done.json"
+_FEW = ("--without", "fid", "fd_stlpips", "--steps", "1")  # of an evaluation at toy length
 
 
 @dataclass(frozen=True)
@@ -134,12 +135,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     once("pipeline", partial(assemble, folder))
     limit = "4" if given.toy else str(given.limit)
     words = ["evaluate", "pipeline", "data/people-256", "--protocol", "ours", "--limit", limit]
-    once("evaluation", partial(run_pocold, folder, [*words, "--output", "evaluation", *_FEW[given.toy]]))
+    once("evaluation", partial(run_pocold, folder, [*words, "--output", "evaluation", *(_FEW if given.toy else ())]))
     write_card(folder, done, photographs)
     print(folder / "pipeline")
 
-
-_FEW = {False: (), True: ("--without", "fid", "fd_stlpips", "--steps", "1")}
 
 if __name__ == "__main__":
     main()

@@ -9,10 +9,10 @@ from PIL import Image
 
 from estimators import colour_estimator, constant_estimator, photo_of
 from pocold import DensePose
-from pocold.densepose.framing import PersonFrame
+from pocold.densepose.framing import PersonFrame, framed
 from pocold.imaging.images import Frame, to_tensor
 from pocold.models.densepose_estimator import estimate_densepose
-from pocold.photographs import Photo, framed, map_of, map_tensors, read_photo
+from pocold.photographs import Photo, map_of, map_tensors, read_photo
 
 SIZE = (64, 48)
 

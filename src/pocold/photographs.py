@@ -17,7 +17,7 @@ from torch import Tensor
 from pocold.densepose.beside import MAPS_BESIDE, Maps, find_map
 from pocold.densepose.coordinates import with_coordinates
 from pocold.densepose.formats.reading import read_pose
-from pocold.densepose.framing import PersonFrame
+from pocold.densepose.framing import PersonFrame, framed
 from pocold.densepose.keypoints import is_keypoints
 from pocold.densepose.labels import LABEL_NAMES
 from pocold.densepose.maps import ChannelOrder, DensePose, require_uv
@@ -156,13 +156,6 @@ def check_map_size(size: Sequence[int], picture: Image.Image, path: Path, photo:
             f"{path} is {size[0]}x{size[1]} (height x width), but {photo} {picture.height}x{picture.width}: "
             "a map has the size of its photograph"
         )
-
-
-def framed(pose: DensePose, frame: Frame | PersonFrame) -> DensePose:
-    """A map brought to another size, U and V included."""
-    uv = None if pose.uv is None else frame.uv(pose.uv)
-    person = None if pose.person is None else frame.labels(pose.person) > 0
-    return DensePose(frame.labels(pose.labels), uv, pose.doubts, person)
 
 
 def map_tensors(

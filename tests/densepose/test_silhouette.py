@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pocold import DensePose
+from pocold.densepose.framing import framed
 from pocold.densepose.silhouette import held_to
 from pocold.imaging.images import Frame
-from pocold.photographs import framed
 
 
 def column(left=40, right=60, size=(200, 100)):

@@ -26,10 +26,10 @@ from pocold.apps.drawing.sources import (
 )
 from pocold.apps.mix import mix_people
 from pocold.apps.transfer import asked_size
-from pocold.densepose.framing import PersonFrame
+from pocold.densepose.framing import PersonFrame, framed
 from pocold.imaging.files import origin
 from pocold.imaging.images import load_mask
-from pocold.photographs import Photo, Size, framed, read_photo
+from pocold.photographs import Photo, Size, read_photo
 from pocold.pipeline import PoseTransferPipeline
 
 

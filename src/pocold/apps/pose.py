@@ -256,20 +256,24 @@ def names_a_file(name: str) -> bool:
     """Whether a file is meant, not a named pose: poses come first, whatever lies in the folder."""
     from pocold.densepose import keypoints
     from pocold.densepose.formats.reading import ENDINGS
-    from pocold.people.poses import POSES
 
-    if name.strip().lower().partition(":")[0] in POSES:
+    if _names_a_pose(name):
         return False
     return Path(name).suffix.lower() in ENDINGS | keypoints.ENDINGS or Path(name).is_file()
+
+
+def _names_a_pose(name: str) -> bool:
+    from pocold.people.poses import POSES
+
+    return name.strip().lower().partition(":")[0] in POSES
 
 
 def _is_clip(name: str, output: Path | None) -> bool:
     """Whether a folder or a video is meant; moving pictures may be photographs, so they are if a folder is written."""
     from pocold.apps.drawing.clips import VIDEOS
-    from pocold.people.poses import POSES
 
     path, many = Path(name), output is not None and (output.is_dir() or not output.suffix)
-    if name.strip().lower().partition(":")[0] in POSES:
+    if _names_a_pose(name):
         return False
     moving = path.suffix.lower() in VIDEOS - {".gif", ".webp"}
     return path.is_dir() or moving or (many and path.suffix.lower() in VIDEOS)
@@ -287,13 +291,13 @@ def _write_clip(
     device: str,
     overwrite: bool,
 ) -> None:
-    from pocold.apps.drawing.clips import open_clip
+    from pocold.apps.drawing.clips import check_fps, open_clip
     from pocold.apps.pose_folder import write_clip
     from pocold.devices import choose_device
     from pocold.models.densepose_estimator import open_estimator
 
-    if fps is not None and not 0 < fps <= 120:
-        raise ValueError(f"--fps: expected frames per second above 0 and at most 120, got {fps:g}")
+    if fps is not None:
+        check_fps(fps)
     if estimator is not None:
         _refuse({"--pose-model": pose_model}, "and --estimator are two ways to find a person; leave one out")
         pose_model = Path("none")

@@ -34,12 +34,12 @@ from pocold.apps.drawing.targets import (
     reference_map,
     warn_of_missing,
 )
-from pocold.densepose.framing import PersonFrame
+from pocold.densepose.framing import PersonFrame, framed
 from pocold.densepose.maps import DensePose
 from pocold.imaging.images import Frame, FrameMode
 from pocold.imaging.sheets import sheet_of_rows
 from pocold.people.body.camera import parse_size
-from pocold.photographs import Size, framed
+from pocold.photographs import Size
 from pocold.pipeline import PoseTransferPipeline
 
 Encode = Callable[[PoseTransferPipeline, Person, Size | None, FrameMode], AppearanceCode]

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from pocold.densepose.maps import DensePose
 from pocold.imaging.images import Frame, extended, padded
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right; the last two are one beyond the last pixel
@@ -154,6 +155,13 @@ class PersonFrame:
         inside = values[max(0, top) : min(height, bottom), max(0, left) : min(width, right)]
         inside = fill(inside, 0, max(0, -top), max(0, bottom - height))
         return fill(inside, 1, max(0, -left), max(0, right - width))
+
+
+def framed(pose: DensePose, frame: Frame | PersonFrame) -> DensePose:
+    """A map brought to another size, U and V included."""
+    uv = None if pose.uv is None else frame.uv(pose.uv)
+    person = None if pose.person is None else frame.labels(pose.person) > 0
+    return DensePose(frame.labels(pose.labels), uv, pose.doubts, person)
 
 
 def _placed(low: int, high: int, length: int, limit: int) -> int:

@@ -1,5 +1,6 @@
 """PIDM and NTED as painters: what they draw is measured, and shown on sheets, like everybody else's."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, cast
@@ -33,7 +34,7 @@ def baseline_painter(network: PIDM | NTED, how: DrawSettings | None = None) -> P
     return PidmPainter(network, how) if isinstance(network, PIDM) else NtedPainter(network, how)
 
 
-class _SkeletonPainter:
+class _SkeletonPainter(ABC):
     """Draws from the source's pixels and the target's keypoints."""
 
     synthetic = True
@@ -68,9 +69,9 @@ class _SkeletonPainter:
         seeds = [pair_seed(self.how.seed, source.name, target.name) for source, target in pairs]
         return to_pil(self.draw(torch.cat(sources).to(device, self.network.dtype), pose, seeds).float())
 
+    @abstractmethod
     def draw(self, source: Tensor, pose: Tensor, seeds: list[int]) -> Tensor:
         """Pictures ``(B, 3, H, W)`` in [-1, 1]."""
-        raise NotImplementedError
 
 
 class PidmPainter(_SkeletonPainter):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pocold.apps.drawing.clips import open_clip
+from pocold.apps.drawing.clips import check_fps, open_clip
 from pocold.densepose.maps import DensePose
 from pocold.models.densepose_estimator import DensePoseEstimator
 from pocold.people.body.fitting import Stage
@@ -46,8 +46,7 @@ class Length:
 
     def check(self) -> None:
         """Raise a ValueError for numbers that cannot be meant."""
-        if not 0 < self.fps <= 120:
-            raise ValueError(f"--fps: expected frames per second above 0 and at most 120, got {self.fps:g}")
+        check_fps(self.fps)
         if self.frames is not None and self.seconds is not None:
             raise ValueError("--frames and --seconds both say how long the animation is; leave one out")
         if self.frames is not None and self.frames < 2:

@@ -26,13 +26,14 @@ from pocold.apps.drawing.sources import (
 )
 from pocold.apps.drawing.targets import SOURCE, drawing_size, reference_map
 from pocold.apps.transfer import asked_size, map_tile
+from pocold.densepose.framing import framed
 from pocold.densepose.maps import DensePose, require_uv
 from pocold.diffusion.noise import surface_noise
 from pocold.imaging.images import Frame, FrameMode
 from pocold.models.densepose_estimator import DensePoseEstimator, open_estimator
 from pocold.people.body.fitting import Stage
 from pocold.people.body.label_keypoints import with_fitted_clip
-from pocold.photographs import Size, framed
+from pocold.photographs import Size
 from pocold.pipeline import PoseTransferPipeline
 
 Noise = Literal["shared", "surface", "fresh"]

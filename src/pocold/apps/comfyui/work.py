@@ -42,13 +42,14 @@ from pocold.apps.edit import EditPlan
 from pocold.apps.mix import mix_people
 from pocold.apps.transfer import asked_size, map_tile
 from pocold.densepose.formats.reading import read_pose
+from pocold.densepose.framing import framed
 from pocold.densepose.keypoints import is_keypoints, openpose_people
 from pocold.densepose.maps import DensePose
 from pocold.imaging.images import Frame, FrameMode
 from pocold.people.body.camera import parse_size
 from pocold.people.body.fitting import Stage
 from pocold.people.body.keypoint_maps import draw_keypoints, read_keypoint_pose
-from pocold.photographs import Size, framed
+from pocold.photographs import Size
 
 _LONGEST = 1024  # side of the maps that are drawn for a larger photograph
 Given = tuple[Any, Maps | None, AppearanceCode | None]  # a person: IMAGE, its maps, or a code

@@ -96,6 +96,12 @@ class Clip:
                 yield read_frame(picture, self.layout, str(self.path))
 
 
+def check_fps(fps: float) -> None:
+    """Raise a ValueError for frames per second that cannot be meant."""
+    if not 0 < fps <= 120:
+        raise ValueError(f"--fps: expected frames per second above 0 and at most 120, got {fps:g}")
+
+
 def open_clip(
     path: Path, fps: float | None = None, limit: int | None = None, layout: Layout = "auto", flag: str = ""
 ) -> Clip:

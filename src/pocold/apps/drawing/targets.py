@@ -9,6 +9,7 @@ from typing import Any
 from pocold.apps.drawing.sources import DEFAULT_SIZE, Person, Tell, seen, warn, working_size
 from pocold.apps.pose import names_a_file
 from pocold.densepose.coverage import missing_parts
+from pocold.densepose.framing import framed
 from pocold.densepose.maps import DensePose
 from pocold.imaging.files import origin
 from pocold.imaging.images import Frame, FrameMode
@@ -16,7 +17,7 @@ from pocold.people.body.fitting import fit_pose
 from pocold.people.body.keypoint_maps import load_any_pose, pose_size
 from pocold.people.body.posing import draw_densepose
 from pocold.people.poses import NamedPose, interpolate, parse_pose
-from pocold.photographs import Size, framed
+from pocold.photographs import Size
 from pocold.pipeline import PoseTransferPipeline
 
 SOURCE, NOBODY = "source", "none"  # words for --like

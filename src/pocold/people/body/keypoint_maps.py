@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pocold.densepose.formats.reading import load_pose
+from pocold.densepose.framing import framed
 from pocold.densepose.keypoints import Keypoints, is_keypoints, read_keypoints, read_pictures
 from pocold.densepose.maps import DensePose, PoseInput
 from pocold.densepose.silhouette import held_to
@@ -107,10 +108,7 @@ def held_and_enlarged(pose: DensePose, size: tuple[int, int], mask: np.ndarray |
         pose = held_to(pose, mask)
     if pose.size == size:
         return pose
-    assert pose.uv is not None
-    frame = Frame(pose.size, size, "stretch")
-    person = None if pose.person is None else frame.labels(pose.person) > 0
-    return DensePose(frame.labels(pose.labels), frame.uv(pose.uv), person=person)
+    return framed(pose, Frame(pose.size, size, "stretch"))
 
 
 def _framed(clip: Sequence[Keypoints]) -> list[Keypoints]:
