@@ -150,7 +150,7 @@ class PoseTransferPipeline(DiffusionPipeline):
             super().save_pretrained(str(temporary), max_shard_size="100GB")
 
     def set_scheduler(self, name: str) -> None:
-        """Swap the scheduler by name (``ddim``, ``pndm``, ``dpm++``, ``dpm++-karras``, ``unipc``); its noise stays."""
+        """Swap the scheduler by name (see :data:`pocold.diffusion.schedulers.SCHEDULERS`); its noise stays."""
         self.register_modules(scheduler=make_scheduler(name, self.scheduler.config))
 
     @property
@@ -385,7 +385,8 @@ class PoseTransferPipeline(DiffusionPipeline):
                 are framed to it.
             frame: how; see :class:`pocold.imaging.images.Frame`.
             num_inference_steps: denoising steps; None takes the model's own (:attr:`sampling`).
-            guidance: formula by name; see ``pocold.diffusion.guidance``.
+            guidance: formula by name; see ``pocold.diffusion.guidance``. A model that ``pocold distill`` has made knows
+                ``pose_first`` and ``conditional``.
             pose_guidance_scale, appearance_guidance_scale: w_p and w_s; None likewise.
             guidance_floor: scales decay with the noise, down to this (or to the scale itself where that is lower); None
                 keeps them constant.
@@ -567,7 +568,7 @@ class PoseTransferPipeline(DiffusionPipeline):
 
     def _guidance(self, name: str, how: SamplingDefaults, guidance_floor: float | None, eta: float) -> inputs.Guided:
         """How a run is guided, checked."""
-        formula = guidance_formula(name)
+        formula = guidance_formula(name, distilled=bool(self.unet.config.guidance_embedding))
         self._check_sampling(how)
         if guidance_floor is not None:
             inputs.check_finite("guidance_floor", guidance_floor)

@@ -177,7 +177,7 @@ def branches_by_step(pipeline: PoseTransferPipeline, options: DrawOptions) -> li
     """How many branches of the guidance each evaluation of the UNet computes: they can fall as the scales decay."""
     how = pipeline.sampling.filled(options.steps, options.pose_scale, options.appearance_scale)
     weights_at = decaying(
-        guidance_formula(options.guidance),
+        guidance_formula(options.guidance, distilled=bool(pipeline.unet.config.guidance_embedding)),
         how.pose_guidance_scale,
         how.appearance_guidance_scale,
         options.guidance_floor,

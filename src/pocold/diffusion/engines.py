@@ -42,6 +42,7 @@ class Denoiser(Protocol):
         *,
         appearance_rows: Tensor | None = None,
         hint: Tensor | None = None,
+        guidance_scales: Tensor | None = None,
     ) -> UNetOutput:
         """See ``UNet.forward``."""
 
@@ -127,17 +128,20 @@ class OpenVINOUNet:
         *,
         appearance_rows: Tensor | None = None,
         hint: Tensor | None = None,
+        guidance_scales: Tensor | None = None,
     ) -> UNetOutput:
         """See ``UNet.forward``; its ValueErrors are raised at the first use of a shape."""
         values = () if appearance is None else appearance.values
-        inputs = [latents, torch.as_tensor(timestep).float(), pose, *([] if hint is None else [hint]), *values]
+        named = {"hint": hint, "guidance_scales": guidance_scales}
+        extra = {name: tensor for name, tensor in named.items() if tensor is not None}
+        inputs = [latents, torch.as_tensor(timestep).float(), pose, *extra.values(), *values]
         inputs = [tensor.float().contiguous() for tensor in inputs]
         rows = None if appearance_rows is None else tuple(appearance_rows.tolist())
-        key = (rows, hint is None, len(values), *(tuple(tensor.shape) for tensor in inputs[: 3 + (hint is not None)]))
+        key = (rows, *extra, len(values), *(tuple(tensor.shape) for tensor in inputs[: 3 + len(extra)]))
         key = (*key, None if appearance is None else len(appearance), torch.get_num_threads())
         with self._lock:
             if key not in self._compiled:
-                flat = _Flat(self.unet, appearance_rows, with_hint=hint is not None, with_code=appearance is not None)
+                flat = _Flat(self.unet, appearance_rows, tuple(extra), with_code=appearance is not None)
                 self._compiled[key] = _compile(flat.eval(), inputs, self._precision)
                 if len(self._compiled) > _KEPT:
                     self._compiled.popitem(last=False)
@@ -148,19 +152,19 @@ class OpenVINOUNet:
 
 
 class _Flat(nn.Module):
-    """A UNet whose inputs are tensors in a row: latents, time step, pose, the hint, the code's values."""
+    """A UNet whose inputs are tensors in a row: latents, time step, pose, those of ``extra``, the code's values."""
 
-    def __init__(self, unet: UNet, rows: Tensor | None, with_hint: bool, with_code: bool) -> None:
+    def __init__(self, unet: UNet, rows: Tensor | None, extra: tuple[str, ...], with_code: bool) -> None:
         super().__init__()
-        self.unet, self._with_hint, self._with_code = unet, with_hint, with_code
+        self.unet, self._extra, self._with_code = unet, extra, with_code
         self.register_buffer("rows", rows, persistent=False)
 
     def forward(self, latents: Tensor, timestep: Tensor, pose: Tensor, *rest: Tensor) -> Tensor:
-        hint, values = (rest[0], rest[1:]) if self._with_hint else (None, rest)
+        extra, values = dict(zip(self._extra, rest, strict=False)), rest[len(self._extra) :]
         code = None
         if self._with_code:
             code = AppearanceCode(values, tuple(value[..., 0] for value in values), values[0])  # masses are not read
-        return self.unet(latents, timestep, pose, code, appearance_rows=self.rows, hint=hint).sample
+        return self.unet(latents, timestep, pose, code, appearance_rows=self.rows, **extra).sample
 
 
 def _compile(module: nn.Module, inputs: Sequence[Tensor], precision: str) -> Any:

@@ -23,12 +23,17 @@ WITH_APPEARANCE: frozenset[Branch] = frozenset({"appearance", "full"})
 
 
 class BranchWeights(NamedTuple):
-    """The weight of each branch in the guided prediction."""
+    """The weight of each branch in the guided prediction.
+
+    ``scales`` are w_p and w_s where the UNet itself is told them (``guidance_embedding``): what it predicts for
+    ``full`` is guided already.
+    """
 
     unconditional: float = 0.0
     pose: float = 0.0
     appearance: float = 0.0
     full: float = 0.0
+    scales: tuple[float, float] | None = None
 
     @property
     def needed(self) -> tuple[Branch, ...]:
@@ -71,11 +76,40 @@ GUIDANCE: dict[str, Callable[[float, float], BranchWeights]] = {
 }
 
 
-def guidance_formula(name: str) -> Callable[[float, float], BranchWeights]:
-    """The formula of this name; ValueError that lists all names otherwise."""
+def _learned(pose_scale: float, appearance_scale: float) -> BranchWeights:
+    """:func:`pose_first`, as a UNet with ``guidance_embedding`` has learned it: one prediction."""
+    return BranchWeights(full=1.0, scales=(pose_scale, appearance_scale))
+
+
+def _learned_conditional(pose_scale: float, appearance_scale: float) -> BranchWeights:
+    return _learned(1.0, 1.0)
+
+
+DISTILLED: dict[str, Callable[[float, float], BranchWeights]] = {
+    pose_first.__name__: _learned,
+    conditional.__name__: _learned_conditional,
+}
+
+
+def guidance_formula(name: str, distilled: bool = False) -> Callable[[float, float], BranchWeights]:
+    """The formula of a name.
+
+    Args:
+        name: one of :data:`GUIDANCE`.
+        distilled: as the one prediction of a UNet with ``guidance_embedding``.
+
+    Raises:
+        ValueError: for an unknown name, or one that such a UNet has not learned; it lists all that there are.
+    """
     if name not in GUIDANCE:
         raise ValueError(f"unknown guidance {name!r}: expected one of {', '.join(GUIDANCE)}")
-    return GUIDANCE[name]
+    if not distilled:
+        return GUIDANCE[name]
+    if name not in DISTILLED:
+        raise ValueError(
+            f"guidance {name!r}: this model has its guidance distilled into it: expected one of {', '.join(DISTILLED)}"
+        )
+    return DISTILLED[name]
 
 
 def decayed(scale: float, timestep: float, floor: float, num_train_timesteps: int = 1000) -> float:

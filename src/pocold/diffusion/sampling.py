@@ -4,7 +4,7 @@ Legend: B pictures, C latent channels, h w latent size.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +95,8 @@ def denoise(
     for step, timestep in enumerate(timesteps):
         weights = weights_at(float(timestep))
         scaled = scheduler.scale_model_input(latents, timestep)
-        prediction = guide(predict_branches(unet, scaled, timestep, pose, code, weights.needed, hint), weights)
+        predictions = predict_branches(unet, scaled, timestep, pose, code, weights.needed, hint, weights.scales)
+        prediction = guide(predictions, weights)
         latents = scheduler.step(prediction, timestep, latents, **options).prev_sample
         if kept is not None:
             known = kept.latents
@@ -117,16 +118,18 @@ def predict_branches(
     code: AppearanceCode | None,
     branches: tuple[Branch, ...],
     hint: Tensor | None = None,
+    guidance_scales: Tensor | Sequence[float] | None = None,
 ) -> dict[Branch, Tensor]:
     """The UNet's prediction for each of ``branches``, as one batch; attention only on the rows that see the source.
 
     Args:
         latents: ``(B, C, h, w)``.
-        timestep: one for all.
+        timestep: one for all, or ``(B,)``.
         pose: ``(B, 25 or 27, h, w)``; a branch without pose gets zeros.
         code: of 1 or B people.
         branches: which.
         hint: ``(B, C + 1, h, w)``; a branch without appearance, or without pose, gets zeros.
+        guidance_scales: w_p and w_s, ``(2,)``, or ``(B, 2)`` for a single branch, for a UNet that is told them.
 
     Returns:
         ``(B, C, h, w)`` for each branch, in the UNet's dtype.
@@ -140,13 +143,15 @@ def predict_branches(
         rows = torch.cat([torch.arange(i * batch, (i + 1) * batch, device=latents.device) for i in seeing])
         code = code if len(code) == 1 else AppearanceCode.stack([code] * len(seeing))
     extra = {}
+    if guidance_scales is not None:
+        extra["guidance_scales"] = torch.as_tensor(guidance_scales, dtype=torch.float32, device=latents.device)
     if hint is not None:
         extra["hint"] = torch.cat(
             [hint if branch in WITH_APPEARANCE & WITH_POSE else torch.zeros_like(hint) for branch in branches]
         )
     sample = unet(
         latents.to(unet.dtype).repeat(len(branches), 1, 1, 1),
-        timestep,
+        timestep.repeat(len(branches)) if timestep.ndim else timestep,
         torch.cat([pose if branch in WITH_POSE else torch.zeros_like(pose) for branch in branches]),
         code,
         appearance_rows=rows,

@@ -36,6 +36,11 @@ SCHEDULERS: dict[str, tuple[type[Any], Mapping[str, Any]]] = {
         {"algorithm_type": "dpmsolver++", "solver_order": 2, "use_karras_sigmas": True},
     ),
     "unipc": (UniPCMultistepScheduler, {}),
+    # from the noisiest level to none at all, whatever the number of steps: what few steps are distilled for
+    "ddim-trailing": (
+        DDIMScheduler,
+        {"set_alpha_to_one": True, "timestep_spacing": "trailing", "clip_sample": False},
+    ),
 }
 
 
@@ -43,7 +48,8 @@ def make_scheduler(name: str, noise: Mapping[str, Any] = PUBLISHED_NOISE) -> Sch
     """A scheduler by name, for a model trained with the noise schedule ``noise``.
 
     Args:
-        name: ``ddim``, ``pndm`` (the published default), ``dpm++`` (2M), ``dpm++-karras`` or ``unipc``.
+        name: one of :data:`SCHEDULERS`; ``pndm`` is the published default, ``ddim-trailing`` that of models distilled
+            to few steps, ``dpm++`` is 2M.
         noise: a mapping (such as another scheduler's config) of which only the keys of :data:`PUBLISHED_NOISE` are
             read: options of one solver must not leak into the next, so that swapping back gives the same pictures.
 

@@ -10,7 +10,7 @@ class DrawSettings:
 
     Attributes:
         steps: Denoising steps; the model's own number if not given.
-        scheduler: Sampler: ddim, pndm, dpm++, dpm++-karras or unipc; the model's own if not given.
+        scheduler: Sampler: ddim, pndm, dpm++, dpm++-karras, unipc or ddim-trailing; the model's own if not given.
         guidance: Formula: conditional, pose_only, pose_first, appearance_first, independent or joint.
         pose_scale: Guidance scale of the pose; the model's own if not given.
         appearance_scale: Guidance scale of the appearance; likewise.

@@ -23,6 +23,8 @@ from pocold.models.attention import DoubleAttention
 from pocold.models.blocks import ForwardPass, UNetBlock
 from pocold.models.pose_constraint import PoseConstraint
 
+_SCALE_UNIT = 100.0  # of the guidance scales, as time steps
+
 
 @dataclass(frozen=True)
 class UNetOutput:
@@ -63,10 +65,14 @@ class UNet(ModelMixin, ConfigMixin):
             the time step. What is only to be copied, colours above all, need not go through the normalisations.
         hint_completed: with a surface hint: what the source does not show is completed on the body in it, and its last
             channel is how certain that is; otherwise holes are filled in the picture, and that channel is what is seen.
+        guidance_embedding: also take the guidance scales, and predict in one pass what guidance makes of several; what
+            ``pocold distill`` makes (Meng et al. 2023, "On Distillation of Guided Diffusion Models").
     """
 
     # Configurations written before these existed lack them, and mean the defaults.
-    later_config_keys = frozenset({"surface_hint", "pose_encoding", "hint_skip", "hint_completed"})
+    later_config_keys = frozenset(
+        {"surface_hint", "pose_encoding", "hint_skip", "hint_completed", "guidance_embedding"}
+    )
     _supports_gradient_checkpointing = True
 
     @register_to_config
@@ -86,6 +92,7 @@ class UNet(ModelMixin, ConfigMixin):
         pose_encoding: str = "labels",
         hint_skip: bool = False,
         hint_completed: bool = False,
+        guidance_embedding: bool = False,
     ) -> None:
         super().__init__()
         if pose_encoding not in POSE_CHANNELS:
@@ -154,6 +161,12 @@ class UNet(ModelMixin, ConfigMixin):
             self.skip_weights = nn.Linear(time_channels, latent_channels * (2 * latent_channels + 1))
             nn.init.zeros_(self.skip_weights.weight)
             nn.init.zeros_(self.skip_weights.bias)
+        if guidance_embedding:
+            self.scale_projection = Timesteps(widths[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+            self.scale_embedding = TimestepEmbedding(2 * widths[0], time_channels)
+            # Zero at first: training begins with the network that there would be without it.
+            nn.init.zeros_(self.scale_embedding.linear_2.weight)
+            nn.init.zeros_(self.scale_embedding.linear_2.bias)
         self.gradient_checkpointing = False
 
     @property
@@ -214,6 +227,7 @@ class UNet(ModelMixin, ConfigMixin):
         appearance_rows: Tensor | None = None,
         pose_constraint: PoseConstraint | None = None,
         hint: Tensor | None = None,
+        guidance_scales: Tensor | None = None,
     ) -> UNetOutput:
         """Predict the noise (or v) in ``latents``.
 
@@ -228,14 +242,20 @@ class UNet(ModelMixin, ConfigMixin):
             pose_constraint: labels of the R rows; asks for the penalty. Needs features, not a code.
             hint: ``(B, latent_channels + 1, H, W)`` of :func:`pocold.models.autoencoder.encode_hint`, for a UNet with
                 ``surface_hint``; all zeros in rows without appearance. None is all zeros.
+            guidance_scales: w_p and w_s, ``(2,)`` for all or ``(B, 2)``, for a UNet with ``guidance_embedding``.
 
         Raises:
             ValueError: if shapes do not belong together.
         """
-        self._check_inputs(latents, pose, hint)
+        self._check_inputs(latents, pose, hint, guidance_scales)
         self._check_appearance(appearance, len(latents), appearance_rows, pose_constraint)
         timesteps = torch.as_tensor(timestep, device=latents.device).expand(len(latents))
         time = self.time_embedding(self.time_projection(timesteps).to(latents.dtype))
+        if guidance_scales is not None:
+            # as fine as time steps are told apart: scales around 3, time steps up to 1,000
+            scales = _SCALE_UNIT * guidance_scales.to(latents.device).expand(len(latents), 2)
+            projected = self.scale_projection(scales.flatten()).view(len(latents), -1)
+            time = time + self.scale_embedding(projected.to(latents.dtype))
         here = ForwardPass(time, appearance_rows, pose_constraint, isinstance(appearance, AppearanceCode))
         sources = self._sources(appearance, appearance_rows)
         penalties: list[Tensor] = []
@@ -290,7 +310,7 @@ class UNet(ModelMixin, ConfigMixin):
             return iter(appearance.values)
         return (appearance[level] for level, _ in self.attentions())
 
-    def _check_inputs(self, latents: Tensor, pose: Tensor, hint: Tensor | None) -> None:
+    def _check_inputs(self, latents: Tensor, pose: Tensor, hint: Tensor | None, scales: Tensor | None) -> None:
         channels = self.config.latent_channels
         if latents.ndim != 4 or latents.shape[1] != channels:
             raise ValueError(f"latents must have shape (B, {channels}, H, W), got {tuple(latents.shape)}")
@@ -300,6 +320,14 @@ class UNet(ModelMixin, ConfigMixin):
                 f"the one-hot pose must have shape {expected} like the latents (encoding "
                 f"{self.config.pose_encoding!r}), got {tuple(pose.shape)}"
             )
+        if self.config.guidance_embedding != (scales is not None):
+            raise ValueError(
+                "this UNet has its guidance distilled: it needs guidance_scales"
+                if scales is None
+                else "this UNet takes no guidance_scales; pocold distill makes one that does"
+            )
+        if scales is not None and tuple(scales.shape) not in ((2,), (len(latents), 2)):
+            raise ValueError(f"guidance_scales must have shape (2,) or ({len(latents)}, 2), got {tuple(scales.shape)}")
         if hint is None:
             return
         if not self.config.surface_hint:

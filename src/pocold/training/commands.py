@@ -1,4 +1,5 @@
-"""The bodies of ``pocold train``, ``train-autoencoder``, ``train-estimator``, ``train-refiner`` and ``data latents``.
+"""The bodies of ``pocold train``, ``distill``, ``train-autoencoder``, ``train-estimator``, ``train-refiner`` and ``data
+latents``.
 
 Heavy imports stay inside.
 """
@@ -24,6 +25,18 @@ def train(config: Config) -> None:
 
     Args:
         config: TOML file, such as configs/toy.toml.
+    """
+    raise AssertionError(f"{config}: see run_configured")
+
+
+def distill(config: Config) -> None:
+    """Make a pipeline that draws like another one with fewer evaluations, or go on where the same command stopped.
+
+    First its guidance into one prediction, whose scales can still be chosen; then its steps into few. Every field of
+    the config is also a flag after it: "pocold distill CONFIG --help" lists them.
+
+    Args:
+        config: TOML file, such as configs/toy-guidance.toml, then configs/toy-steps.toml.
     """
     raise AssertionError(f"{config}: see run_configured")
 
@@ -88,6 +101,7 @@ def run_configured(command: str, arguments: Sequence[str]) -> None:
 
 _BODIES = {  # module, function and config of each
     "train": ("transfer", "train", "TrainConfig"),  # or one of the next list
+    "distill": ("distillation", "distill", "DistillTrainConfig"),
     "train-autoencoder": ("autoencoder", "train_autoencoder", "AutoencoderTrainConfig"),
     "train-estimator": ("estimator", "train_estimator", "EstimatorTrainConfig"),
     "train-refiner": ("refiner", "train_refiner", "RefinerTrainConfig"),
@@ -98,6 +112,7 @@ _METHODS = {  # likewise, by what a config of pocold train has as model.method
 }
 CONFIGURED: dict[str, Callable[..., Any]] = {
     "train": train,
+    "distill": distill,
     "train-autoencoder": train_autoencoder,
     "train-estimator": train_estimator,
     "train-refiner": train_refiner,

@@ -296,7 +296,7 @@ class SamplingConfig:
         appearance_guidance_scale: w_s.
     """
 
-    scheduler: Literal["ddim", "pndm", "dpm++", "dpm++-karras", "unipc"] = "ddim"
+    scheduler: Literal["ddim", "pndm", "dpm++", "dpm++-karras", "unipc", "ddim-trailing"] = "ddim"
     steps: int = 50
     pose_guidance_scale: float = 5.0
     appearance_guidance_scale: float = 5.0

@@ -113,6 +113,7 @@ _MAY_CHANGE = {
     },
     "data": {"path", "latents", "workers", "validation_split"},
     "model": {"vae", "init"},
+    "distillation": {"teacher"},  # its weights are held to be the same
     "pairs": {"folder", "pipeline", "at_once", "photographs"},  # the pairs themselves say what they were made of
     "validation": {"every", "pairs", "preview_pairs", "steps", "pose_guidance_scale", "appearance_guidance_scale"},
     "sampling": {"scheduler", "steps", "pose_guidance_scale", "appearance_guidance_scale"},

@@ -5,6 +5,7 @@ Legend: B pairs per process and backward pass, C latent channels, h w latent siz
 
 import copy
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pocold.checkpoints import load_component, weights_hash
 from pocold.data.latents import LatentPairs
 from pocold.devices import PRECISIONS
 from pocold.diffusion.losses import ConditionDropout, training_loss
+from pocold.diffusion.sampling import SamplingDefaults
 from pocold.diffusion.schedulers import PUBLISHED_NOISE, make_scheduler
 from pocold.models import autoencoder
 from pocold.models.appearance_encoder import AppearanceEncoder
@@ -24,17 +26,18 @@ from pocold.models.presets import build_models
 from pocold.models.unet import UNet
 from pocold.pipeline import PoseTransferPipeline
 from pocold.training.checkpoints import Progress
-from pocold.training.config import LossConfig, ModelConfig, TrainConfig
+from pocold.training.config import LossConfig, ModelConfig, SamplingConfig, TrainConfig, ValidationConfig
 from pocold.training.inputs import Inputs
 from pocold.training.loader import Data, open_training_data
 from pocold.training.loop import Watch
 from pocold.training.model_card import pipeline_card, write_card
 from pocold.training.reporting import Reporter
 from pocold.training.start import first_batch, made_of_data, start_run
-from pocold.training.validation import Validation
+from pocold.training.validation import Validation, noise_losses
 
 LOSSES = ("loss", "noise_loss", "pose_penalty")
 UNTRAINED_VAE = "untrained-toy"
+_TRAINED = ("unet", "appearance_encoder")
 
 
 class TransferModel(nn.Module):
@@ -155,7 +158,7 @@ def train(config: TrainConfig) -> Path:
     encoder.train()
     vae.to(accelerator.device)
     make_inputs = Inputs(vae, unet, accelerator.device)
-    data = open_training_data(config.data, config.run.seed, **_needs(unet))
+    data = open_training_data(config.data, config.run.seed, **needs_of(unet))
     check_latents(data, vae)
     start.hold({"autoencoder": weights_hash(vae), **made_of_data(data)})
     size = data.size if isinstance(data, LatentPairs) else config.data.size
@@ -165,16 +168,14 @@ def train(config: TrainConfig) -> Path:
     model = TransferModel(unet, encoder, scheduler, config.loss)
     report = start.open_report(config, "train")
     try:
-        validation = Validation(config, accelerator, folder, **_needs(unet)) if config.validation.every else None
-        _check_before_start(model, make_inputs, data, config, report)
-        pipelines = ResultPipeline(config, vae, unet, encoder, scheduler, folder)
+        networks = {"vae": vae, "unet": unet, "appearance_encoder": encoder}
+        kept = make_scheduler(config.sampling.scheduler, scheduler.config)
+        pipelines = ResultPipeline(config, networks, scheduler, folder, _sampling(config.sampling), kept)
         watch = None
-        if validation is not None:
-            watch = Watch(
-                config.validation.every,
-                config.validation.best_metric,
-                lambda weights, step: validation(pipelines.pipeline(weights), step),
-            )
+        if config.validation.every:
+            drawn = _sampling(config.validation)
+            watch = pipelines.watch(Validation(config, accelerator, folder, drawn, noise_losses, **needs_of(unet)))
+        _check_before_start(model, make_inputs, data, config, report)
         weights = start.learn(model, [unet, encoder], data, config, make_inputs, LOSSES, watch, report)
         write = partial(pipelines.write, weights, progress, data)
         start.finish(write, f"{pipelines.folder}: the pipeline", data, config, report)
@@ -183,7 +184,12 @@ def train(config: TrainConfig) -> Path:
     return pipelines.folder
 
 
-def _needs(unet: UNet) -> dict[str, bool]:
+def _sampling(how: SamplingConfig | ValidationConfig) -> SamplingDefaults:
+    return SamplingDefaults(how.steps, how.pose_guidance_scale, how.appearance_guidance_scale)
+
+
+def needs_of(unet: UNet) -> dict[str, bool]:
+    """What a UNet needs of each sample; see :func:`pocold.training.loader.open_training_data`."""
     config = unet.config
     return {
         "hint": bool(config.surface_hint),
@@ -236,54 +242,55 @@ class ResultPipeline:
 
     Args:
         config: of the run.
-        vae, unet, encoder: the networks; the trained ones are copied, not touched.
-        scheduler: of the pipeline.
+        networks: the pipeline's, by name; ``unet`` and ``appearance_encoder`` are trained and copied, not touched.
+        scheduler: to watch it with.
         folder: of the run; the pipeline is written to ``pipeline`` in it.
+        sampling: how the result draws unless told otherwise.
+        kept: the result's scheduler; None for the same one.
     """
 
     def __init__(
         self,
-        config: TrainConfig,
-        vae: Autoencoder,
-        unet: UNet,
-        encoder: AppearanceEncoder,
+        config: Any,
+        networks: Mapping[str, Any],
         scheduler: Any,
         folder: Path,
+        sampling: SamplingDefaults,
+        kept: Any = None,
     ) -> None:
         self.config, self.folder = config, folder / "pipeline"
-        self._vae, self._configs, self._scheduler = vae, (unet.config, encoder.config), scheduler
+        self._networks, self._scheduler, self._sampling, self._kept = networks, scheduler, sampling, kept or scheduler
 
     @cached_property
     def _pipeline(self) -> PoseTransferPipeline:
         """Made when it is first needed: a run without validation does not hold a second set of weights."""
-        unet, encoder = self._configs
-        pipeline = PoseTransferPipeline(
-            self._vae, AppearanceEncoder.from_config(encoder), UNet.from_config(unet), self._scheduler
-        )
+        copies = {name: type(self._networks[name]).from_config(self._networks[name].config) for name in _TRAINED}
+        pipeline = PoseTransferPipeline(**{**self._networks, **copies}, scheduler=self._scheduler)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
     def pipeline(self, weights: Mapping[str, Tensor]) -> PoseTransferPipeline:
-        """The pipeline with these weights of a :class:`TransferModel`."""
-        for name in ("unet", "appearance_encoder"):
+        """The pipeline with these weights of a model whose parts have the names of the networks."""
+        for name in _TRAINED:
             part, prefix = getattr(self._pipeline, name), f"{name}."
             part.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
             part.eval().to(self._pipeline.vae.device)
         return self._pipeline
 
+    def watch(self, validation: Validation) -> Watch:
+        """How a run is watched: with the averaged weights, on the fixed subset."""
+        settings = self.config.validation
+        return Watch(
+            settings.every, settings.best_metric, lambda weights, step: validation(self.pipeline(weights), step)
+        )
+
     def write(self, weights: Mapping[str, Tensor], progress: Progress, data: Data) -> None:
         """Write the pipeline folder with its model card."""
         dtype = PRECISIONS[self.config.run.export_precision]
         pipeline = self.pipeline(weights)
-        parts = {name: copy.deepcopy(getattr(pipeline, name)) for name in ("vae", "appearance_encoder", "unet")}
+        parts = {name: copy.deepcopy(getattr(pipeline, name)) for name in self._networks}
         for part in parts.values():
             nn.Module.to(part, "cpu", dtype)  # ModelMixin.to warns of layers to be kept in float32 where there are none
-        how = self.config.sampling
-        sampling = {
-            "num_inference_steps": how.steps,
-            "pose_guidance_scale": how.pose_guidance_scale,
-            "appearance_guidance_scale": how.appearance_guidance_scale,
-        }
-        scheduler = make_scheduler(how.scheduler, pipeline.scheduler.config)
-        PoseTransferPipeline(**parts, scheduler=scheduler, sampling=sampling).save_pretrained(self.folder)
+        result = PoseTransferPipeline(**parts, scheduler=self._kept, sampling=asdict(self._sampling))
+        result.save_pretrained(self.folder)
         write_card(self.folder, pipeline_card(self.config, parts, progress, data))

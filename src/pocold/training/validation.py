@@ -18,14 +18,14 @@ from pocold.densepose.encoding import encode_pose
 from pocold.densepose.maps import DensePose
 from pocold.diffusion.guidance import guidance_formula
 from pocold.diffusion.losses import training_loss
-from pocold.diffusion.sampling import denoise
+from pocold.diffusion.sampling import SamplingDefaults, denoise
 from pocold.evaluation import metrics
 from pocold.imaging import images
 from pocold.imaging.sheets import sheet_of_rows
 from pocold.models import autoencoder
 from pocold.models.perceptual import load_st_lpips
 from pocold.pipeline import PoseTransferPipeline
-from pocold.training.config import TrainConfig, ValidationConfig
+from pocold.training.config import ValidationConfig
 from pocold.training.inputs import Inputs
 from pocold.training.loader import first_samples, open_validation_data
 from pocold.training.results import write_preview
@@ -35,6 +35,7 @@ _AT_ONCE = 8
 
 
 Distance = Callable[[Tensor, Tensor], Tensor]
+Losses = Callable[[PoseTransferPipeline, dict[str, Tensor], Sequence[int]], Tensor]
 Row = tuple[int, dict[str, float], Image.Image]
 
 
@@ -90,6 +91,29 @@ def pair_sheet(
     return sheet_of_rows(rows, ["source", "pose", "truth", "result"])
 
 
+def spread_timesteps(total: int) -> Tensor:
+    """The time steps at which the loss of a pair is measured, of a schedule of ``total``; int64."""
+    return (torch.arange(_TIMESTEPS) * 2 + 1) * total // (2 * _TIMESTEPS)
+
+
+def noise_losses(pipeline: PoseTransferPipeline, inputs: dict[str, Tensor], part: Sequence[int]) -> Tensor:
+    """Noise loss per pair ``(B,)``: the mean over fixed time steps, both conditions kept."""
+    total = pipeline.scheduler.config.num_train_timesteps
+    losses = []
+    for row, i in enumerate(part):
+        generator = torch.Generator().manual_seed(i)
+        one: dict[str, Any] = {
+            name: value[row : row + 1].repeat_interleave(_TIMESTEPS, 0) for name, value in inputs.items()
+        }
+        timesteps = spread_timesteps(total).to(inputs["latents"].device)
+        loss = training_loss(
+            pipeline.unet, pipeline.appearance_encoder, pipeline.scheduler, **one, penalty_weight=0.0,
+            timesteps=timesteps, generator=generator,
+        )  # fmt: skip
+        losses.append(loss.noise)
+    return torch.stack(losses)
+
+
 class Validation:
     """The fixed subset of a run.
 
@@ -97,14 +121,25 @@ class Validation:
         config: of the run.
         accelerator: its processes.
         folder: of the run; sheets are written to ``previews`` in it.
+        sampling: how it is drawn.
+        losses: (pipeline, inputs, numbers in the subset) -> loss of each pair ``(B,)``.
         **needs: what the model needs of each sample; see :func:`pocold.training.loader.open_validation_data`.
 
     Raises:
         ValueError: if there is no validation data, or the best metric cannot be computed.
     """
 
-    def __init__(self, config: TrainConfig, accelerator: Any, folder: Path, **needs: bool) -> None:
+    def __init__(
+        self,
+        config: Any,
+        accelerator: Any,
+        folder: Path,
+        sampling: SamplingDefaults,
+        losses: Losses,
+        **needs: bool,
+    ) -> None:
         self.config, self.accelerator, self.folder = config, accelerator, folder / "previews"
+        self.sampling, self._losses = sampling, losses
         self.samples = first_samples(open_validation_data(config.data, **needs), config.validation.pairs)
         self.distance = find_distance(config.validation, accelerator.device)
 
@@ -132,11 +167,12 @@ class Validation:
 
     def _draw(self, pipeline: PoseTransferPipeline, inputs: dict[str, Tensor], part: list[int]) -> Tensor:
         """Pictures ``(B, 3, H, W)`` in [-1, 1]."""
-        settings = self.config.validation
+        how = self.sampling
         features = pipeline.appearance_encoder(inputs["source_latents"])
         code = pipeline.unet.extract_appearance(features, fingerprint=pipeline.fingerprint())
-        weights = guidance_formula("pose_first")(settings.pose_guidance_scale, settings.appearance_guidance_scale)
-        pipeline.scheduler.set_timesteps(settings.steps, device=inputs["latents"].device)
+        formula = guidance_formula("pose_first", distilled=bool(pipeline.unet.config.guidance_embedding))
+        weights = formula(how.pose_guidance_scale, how.appearance_guidance_scale)
+        pipeline.scheduler.set_timesteps(how.num_inference_steps, device=inputs["latents"].device)
         shape = inputs["latents"].shape[1:]
         pose = encode_pose(inputs["labels"], inputs.get("uv"), (shape[1], shape[2]))
         noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in part])
@@ -150,24 +186,6 @@ class Validation:
             hint=inputs.get("hint"),
         )
         return autoencoder.decode(pipeline.vae, latents).float().clamp(-1, 1)
-
-    def _losses(self, pipeline: PoseTransferPipeline, inputs: dict[str, Tensor], part: list[int]) -> Tensor:
-        """Noise loss per pair ``(B,)``: the mean over fixed time steps, both conditions kept."""
-        total = pipeline.scheduler.config.num_train_timesteps
-        losses = []
-        for row, i in enumerate(part):
-            generator = torch.Generator().manual_seed(i)
-            one: dict[str, Any] = {
-                name: value[row : row + 1].repeat_interleave(_TIMESTEPS, 0) for name, value in inputs.items()
-            }
-            timesteps = (torch.arange(_TIMESTEPS) * 2 + 1) * total // (2 * _TIMESTEPS)
-            timesteps = timesteps.to(inputs["latents"].device)
-            loss = training_loss(
-                pipeline.unet, pipeline.appearance_encoder, pipeline.scheduler, **one, penalty_weight=0.0,
-                timesteps=timesteps, generator=generator,
-            )  # fmt: skip
-            losses.append(loss.noise)
-        return torch.stack(losses)
 
     def _sheet(self, shown: list[tuple[int, Image.Image]], step: int) -> Image.Image:
         sheet = pair_sheet(self.samples, shown, lambda sample: DensePose(sample["target_pose"].numpy()).to_image())

@@ -21,7 +21,7 @@ from pocold.apps.drawing.options import DrawOptions, Precision
 if TYPE_CHECKING:
     from pocold.apps.drawing.models import Model
 
-SCHEDULERS = ["ddim", "pndm", "dpm++", "dpm++-karras", "unipc"]
+SCHEDULERS = ["ddim", "pndm", "dpm++", "dpm++-karras", "unipc", "ddim-trailing"]
 GUIDANCE = ["pose_first", "appearance_first", "independent", "joint", "conditional", "pose_only"]
 
 
