@@ -172,7 +172,15 @@ def test_one_language_of_flags(name):
 
 
 def test_no_command_is_left_out():
-    unspoken = {"data", "train", "distill", "train-autoencoder", "train-estimator", "train-refiner"}  # the last have configs
+    # the last have configs
+    unspoken = {
+        "data",
+        "train",
+        "distill",
+        "train-autoencoder",
+        "train-estimator",
+        "train-refiner",
+    }
     assert {name for name in SPOKEN if not name.startswith("data ")} == COMMANDS.keys() - unspoken
 
 

@@ -126,6 +126,9 @@ def load_component(
     if dtype is not None:
         nn.Module.to(model, dtype)  # ModelMixin.to warns about layers to be kept in float32 even where there are none
     load_strictly(model, state, str(folder))
+    # diffusers remembers which values the file did not name, and copies that from_config makes have the defaults again,
+    # whatever was registered since
+    model.register_to_config(_use_default_values=[])
     return model.eval()
 
 

@@ -139,6 +139,7 @@ def test_a_killed_run_continues_to_the_same_bytes(written, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.processes
 def test_the_workers_of_a_killed_run_end(tmp_path):
     folder = tmp_path / "set"
     command = [sys.executable, "-m", "pocold", "synth", "--identities", "40", "--size", "64x48", "--workers", "2"]

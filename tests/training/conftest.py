@@ -31,8 +31,8 @@ def config(people, tmp_path):
     return TrainConfig(
         DataConfig(path=str(people), workers=0),
         ModelConfig(
-            block_out_channels=(16, 16, 32, 32),
-            appearance_channels=(16, 16, 32, 32),
+            block_out_channels=(16, 32),
+            appearance_channels=(16, 32),
             layers_per_block=1,
             num_heads=2,
             num_filters=8,

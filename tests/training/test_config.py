@@ -8,6 +8,7 @@ import pytest
 from pocold.training.autoencoder import AutoencoderTrainConfig
 from pocold.training.config import OptimizerConfig, RunConfig, TrainConfig
 from pocold.training.config_files import check_same_run, parse_flags, read_config, save_config, to_toml
+from pocold.training.distillation_config import DistillTrainConfig
 from pocold.training.estimator import EstimatorTrainConfig
 from pocold.training.refiner import RefinerTrainConfig
 
@@ -105,6 +106,8 @@ def test_the_configs_that_come_along_can_be_read(path):
         "autoencoder": AutoencoderTrainConfig,
         "estimator": EstimatorTrainConfig,
         "refiner": RefinerTrainConfig,
+        "guidance": DistillTrainConfig,
+        "steps": DistillTrainConfig,
     }
     cls = classes.get(path.stem.rpartition("-")[2], TrainConfig)
     config = read_config(cls, path)

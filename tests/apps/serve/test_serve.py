@@ -303,18 +303,18 @@ def test_a_picture_is_the_same_alone_and_in_any_batch(patient, drawn_folder):
     asked = [
         {"photo": drawn_folder / f"{who}.png", "source_pose": drawn_folder / f"{who}.iuv.png", "pose": pose,
          "seed": seed, "steps": 2}
-        for seed, (who, pose) in enumerate(people * 3)
+        for seed, (who, pose) in enumerate(people * 2)
     ]  # fmt: skip
     alone = [picture(post(client, "/v1/transfer", **fields)) for fields in asked]
     batches, drawn = (client.service.metrics.value(f"pocold_{name}_total") for name in ("batches", "pictures"))
-    with ThreadPoolExecutor(12) as clients:
+    with ThreadPoolExecutor(8) as clients:
         together = list(clients.map(lambda fields: picture(post(client, "/v1/transfer", **fields)), asked))
     for one, other in zip(alone, together, strict=True):
         assert np.abs(one.astype(int) - other.astype(int)).max() <= 1
-    assert np.abs(alone[0].astype(int) - alone[8].astype(int)).max() > 1  # else any mixture would pass
+    assert np.abs(alone[0].astype(int) - alone[4].astype(int)).max() > 1  # else any mixture would pass
     batches = client.service.metrics.value("pocold_batches_total") - batches
-    assert client.service.metrics.value("pocold_pictures_total") - drawn == 12
-    assert batches < 12
+    assert client.service.metrics.value("pocold_pictures_total") - drawn == 8
+    assert batches < 8
 
 
 def test_a_client_that_leaves_stops_its_work(client, person):
@@ -334,7 +334,7 @@ def test_requests_that_wait_hold_no_thread(drawn_folder, person):
 
     before = len(own_threads())
     with served(drawn_folder / "sized", batch=1) as client, ThreadPoolExecutor(12) as others:
-        asked = {**person, "pose": "walk", "steps": 60}
+        asked = {**person, "pose": "walk", "steps": 30}
         answers = [others.submit(post, client, "/v1/transfer", **asked) for _ in range(12)]
         wait_for(lambda: client.service.running == 12)
         most = 0
