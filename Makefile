@@ -15,11 +15,11 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 -q
 
-# What takes too long for every time: runs of several processes; the page, in Chromium (or what POCOLD_BROWSER names), Ray
+# What takes too long for every time: runs of several processes, the documentation's commands; the page, in Chromium (or what POCOLD_BROWSER names), Ray
 # where its extra is installed, OpenVINO likewise, and BlazePose where its files are (pocold pose --install); what is missing
 # is skipped and said.
 test-apps: $(VENV)/.installed-test-apps
-	$(BIN)/python -m pytest -q -m "apps or processes"
+	$(BIN)/python -m pytest -q -m "apps or slow"
 
 # The pages and the reference as a site in site/; a warning, such as a broken link, is an error.
 docs: $(VENV)/.installed-docs

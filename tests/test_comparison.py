@@ -36,6 +36,7 @@ def arguments(module, place, *words):
     return parser.parse_args([*shared, "--batch-size", "2", "--sampling-steps", "2", *words])
 
 
+@pytest.mark.slow
 def test_all_variants_are_trained_go_on_and_stand_in_the_tables(place, capsys):
     budget = ("--steps", "1", "--seeds", "0", "1")
     few = ("--limit", "1", "--without", "st_lpips", "fd_stlpips")

@@ -86,6 +86,7 @@ def stand_ins(demo_files):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_readmes_commands(demo_files, stand_ins, monkeypatch):
     """Every command, in the README's order, in one folder."""
     monkeypatch.chdir(demo_files)
@@ -161,6 +162,7 @@ def without_measurements(line):
     return re.sub(r"^(software \w+|model sha256|source sha256): .*", r"\1: X", line)
 
 
+@pytest.mark.slow
 def test_the_drawing_commands(tmp_path, monkeypatch, capsys):
     """Every command of docs/transfer.md, with the output that it shows."""
     monkeypatch.chdir(tmp_path)

@@ -63,7 +63,7 @@ def test_a_map_that_is_found_draws_what_the_same_map_draws_when_it_is_given(own,
     [
         ("transfer photo.png --pose walk:side", "--source-pose photo.npz"),
         ("mix photo.png other.png --parts head", "--source-pose photo.npz other.npz"),
-        ("animate photo.png --turn --frames 2", "--source-pose photo.npz"),
+        pytest.param("animate photo.png --turn --frames 2", "--source-pose photo.npz", marks=pytest.mark.slow),
     ],
 )
 def test_a_photograph_without_a_map_is_cut_out_around_who_is_found_in_it(own, command, maps):

@@ -56,6 +56,7 @@ def written(folder, pictures, first=1):
     return folder
 
 
+@pytest.mark.slow
 def test_a_person_is_followed(installed, tmp_path, capsys):
     frames = written(tmp_path / "frames", street())
     for person, start in ((1, 75), (2, 225)):

@@ -28,9 +28,9 @@ def metrics_of(folder):
 
 @pytest.fixture(scope="module")
 def straight(arguments, tmp_path_factory):
-    """A run in one process of its own, without interruption."""
+    """A run in one process, without interruption."""
     folder = tmp_path_factory.mktemp("straight") / "out"
-    subprocess.run([sys.executable, "-m", "pocold.cli", *arguments, "--out", str(folder)], check=True)
+    main([*arguments, "--out", str(folder)])
     return folder
 
 
@@ -45,7 +45,7 @@ def test_it_writes_report_table_sheet_and_pictures(straight):
     assert report["metrics"]["st_lpips"]["count"] == 12
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
 def test_any_number_of_processes_gives_the_same_numbers_to_the_bit(processes, arguments, straight, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
@@ -58,7 +58,7 @@ def test_any_number_of_processes_gives_the_same_numbers_to_the_bit(processes, ar
     assert report["time"]["drawn_now"] == 12
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_a_mistake_in_one_process_ends_them_all(arguments, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     (tmp_path / "out" / "pictures").mkdir(parents=True)
@@ -71,6 +71,7 @@ def test_a_mistake_in_one_process_ends_them_all(arguments, tmp_path):
     assert "Connection closed" not in failed.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_numbers(arguments, straight, tmp_path):
     command = [sys.executable, "-m", "pocold.cli", *arguments, "--out", str(tmp_path / "out")]
     pictures = tmp_path / "out" / "pictures"

@@ -135,6 +135,7 @@ def test_pidm_takes_ssim_at_the_drawn_size(run, weights, people):
         assert report["metrics"]["l1"]["value"] == pytest.approx(float(sum(errors)) / 2, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_ours_adds_fid_where_its_weights_are_named(run, weights, weight_files):
     files = WeightFiles(weights.st_lpips, weight_files / "pytorch-fid.pth")
     report = run(CopySource(), weights=files, limit=2, real_limit=2)

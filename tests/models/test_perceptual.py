@@ -143,6 +143,7 @@ def test_missing_weights_name_the_file_the_command_and_the_flag(monkeypatch):
         load_st_lpips()
 
 
+@pytest.mark.slow
 @needs_weights
 def test_the_package_with_the_weights_is_not_imported():
     code = "import sys; from pocold.models.perceptual import load_st_lpips; load_st_lpips(); "
@@ -155,7 +156,7 @@ def test_the_package_with_the_weights_is_not_imported():
 @pytest.mark.parametrize(
     ("variant", "soft", "blurry", "moved", "other"),
     [("alex", (0.12, 0.25), (0.40, 0.60), (0.002, 0.012), (0.5, 0.9)),
-     ("vgg", (0.15, 0.40), (0.42, 0.66), (0.005, 0.035), (0.5, 0.9))],
+     pytest.param("vgg", (0.15, 0.40), (0.42, 0.66), (0.005, 0.035), (0.5, 0.9), marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_it_forgives_shifts_and_punishes_blur(variant, soft, blurry, moved, other, photos):
     model = load_st_lpips(variant)

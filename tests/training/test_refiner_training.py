@@ -48,15 +48,15 @@ def test_it_learns_to_repair(refiner_config):
         data={"flip": 0.0},
         model={"channels": (24, 32)},
         augmentation={"colour": 0.0, "grain": 0.0, "shift": 0.0},
-        run={"max_steps": 160, "checkpoint_every": 160, "log_every": 10, "batch_size": 6},
+        run={"max_steps": 100, "checkpoint_every": 100, "log_every": 10, "batch_size": 6},
         optimizer={"learning_rate": 1e-3, "warmup_steps": 10},
-        validation={"every": 80},
+        validation={"every": 50},
     )
     folder = train_refiner(longer)
     assert folder.name == "refiner"
     entries = log(Path(longer.run.output))
     validated = [entry for entry in entries if "validation/ssim" in entry]
-    assert [entry["step"] for entry in validated] == [80, 160]
+    assert [entry["step"] for entry in validated] == [50, 100]
     losses = [entry["loss"] for entry in entries if "loss" in entry]
     assert losses[-1] < 0.8 * losses[0]
     assert len(list((Path(longer.run.output) / "previews").iterdir())) == 2

@@ -309,7 +309,7 @@ def quiet_train(config):
     train(config)
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_kill_at_random_moments_loses_nothing_before_the_last_checkpoint(config):
     config = changed(config, run={"max_steps": 8})
     straight = changed(config, run={"output": f"{config.run.output}-straight"})
@@ -500,7 +500,7 @@ def torchrun(config, path, *flags):
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 @pytest.mark.parametrize("sharded", [False, True], ids=["ddp", "fsdp"])
 def test_two_processes_train_together_and_one_goes_on_alone(config, tmp_path, sharded):
     config = changed(config, run={"batch_size": 1, "fsdp": sharded}, validation={"every": 2})
@@ -518,7 +518,7 @@ def test_two_processes_train_together_and_one_goes_on_alone(config, tmp_path, sh
     assert checkpoints.read_progress(run / "checkpoints" / "step-00000003").samples == 5
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_two_processes_learn_what_one_with_accumulation_does(config, tmp_path):
     """Noise is drawn per process and part alike: two processes are two parts of one batch, copied or sharded."""
     alone = changed(config, run={"batch_size": 1, "gradient_accumulation": 2})
@@ -532,7 +532,7 @@ def test_two_processes_learn_what_one_with_accumulation_does(config, tmp_path):
             torch.testing.assert_close(value, expected[key], atol=2e-5, rtol=1e-4, msg=f"{name} {key}")
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_a_mistake_of_several_processes_is_one_line_each_and_code_2(config, tmp_path):
     result = torchrun(changed(config, data={"path": "/nowhere"}), tmp_path / "config.toml")
     assert result.returncode != 0

@@ -213,7 +213,7 @@ def many(here, monkeypatch):
     write_jobs(rows=[("ab"[i % 2] + ".png", ("walk", "stand", "hips:30")[i % 3], i) for i in range(24)])
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_killed_and_gone_on_with_gives_the_same_bytes(many):
     bulk("jobs.csv -o straight", steps=12)
@@ -227,7 +227,7 @@ def test_killed_and_gone_on_with_gives_the_same_bytes(many):
     assert lines(told) == lines("straight/manifest.jsonl")
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_shards_killed_and_gone_on_with_give_the_same_bytes(many):
     words = "jobs.csv {} --format webdataset --shards 10 --batch-size 3 --steps 12"
@@ -248,7 +248,7 @@ def test_shards_killed_and_gone_on_with_give_the_same_bytes(many):
     assert read_png_metadata("one.png")["command"] == "transfer"
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_a_ray_cluster_gives_the_same_bytes(here):
     pytest.importorskip("ray")
     write_jobs(rows=[*[("ab"[i % 2] + ".png", "walk", i) for i in range(18)], ("none.png", "walk", 0)])

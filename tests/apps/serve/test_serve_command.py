@@ -29,6 +29,7 @@ def process(drawn_folder, tmp_path):
     server.communicate()
 
 
+@pytest.mark.slow
 def test_what_runs_is_answered_before_the_server_ends(process, drawn_folder, tmp_path):
     token = {"Authorization": "Bearer from-the-environment"}
     asked = form(
