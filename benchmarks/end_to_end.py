@@ -82,6 +82,7 @@ def literally() -> Iterator[None]:
         code: Any,
         branches: Any,
         hint: Tensor | None = None,
+        guidance_scales: None = None,
     ) -> dict[str, Tensor]:
         own = {} if hint is None else {"hint": hint}
         with literal_form():
