@@ -25,7 +25,7 @@ from pocold.models.densepose_estimator import open_estimator
 from pocold.models.refiner import load_refiner
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-VAE, UNET = "runs/bundled-autoencoder/vae", "runs/bundled-anneal/pipeline"
+VAE, UNET = "runs/bundled-autoencoder/vae", "runs/bundled-steps/pipeline"
 REFINERS = ("first-refiner", "second-refiner", "third-refiner", "fourth-refiner", "refiner")
 ESTIMATORS = ("estimator", "photographs-estimator")
 DONE = "done.json"
@@ -57,6 +57,11 @@ def steps(photographs: Sequence[str] = ()) -> Iterator[Step]:
     yield Step("latents", [*words, "--no-mirrored"])
     yield _training("train", "", "--sampling.steps", "2")
     yield _training("train", "anneal", "--sampling.steps", "2")
+    words = ["data", "latents", "data/people-256", "--vae", VAE, "--output", "data/people-256-latents", "--hint"]
+    yield Step("completed latents", [*words, "--hint-completed", "--size", "128x88", "--no-mirrored"])
+    yield _training("train", "completed", "--sampling.steps", "2")
+    yield _training("distill", "guidance")
+    yield _training("distill", "steps")
     for stage in REFINERS:
         drawn = [] if stage == REFINERS[0] else ["--pairs.pipeline", UNET]
         behind = ["--pairs.photographs", *photographs] if photographs and stage in REFINERS[1:4] else []

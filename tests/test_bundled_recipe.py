@@ -28,10 +28,11 @@ def test_each_step_begins_with_what_an_earlier_one_made(recipe):
         names.append(step.name)
         words = list(step.words)
         needed = {option(words, "--vae"), option(words, "--pairs.pipeline")}
-        if words[0].startswith("train"):
+        if words[0].startswith(("train", "distill")):
             config = tomllib.loads(Path(words[1]).read_text())
             needed |= {config["data"]["path"], config["data"].get("latents")}
-            needed |= {config["model"].get("vae"), config["model"].get("init")}
+            for section, keys in {"model": ("vae", "init"), "distillation": ("teacher",)}.items():
+                needed |= {config.get(section, {}).get(name) for name in keys}
         elif words[0] == "data":
             needed.add(words[2])
         assert not [path for path in needed - {None} if not any(path.startswith(folder) for folder in made)], step.name
