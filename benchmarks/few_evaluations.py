@@ -3,7 +3,7 @@
     python -m benchmarks.few_evaluations DATA TEACHER STUDENT [STUDENT ...] --limit 48
 
 DATA is a data set as ``pocold evaluate`` takes it; held-out pairs are drawn under the protocol ``ours``, each model
-with its own steps and guidance scales: whole, and alone, without its refiner, at the size that the diffusion model draws
+with its own steps and guidance scales: whole, and alone, without a refiner, at the size that the diffusion model draws
 in. Times are CPU seconds, models take turns.
 """
 
@@ -80,9 +80,7 @@ def main() -> None:
         rows.append((name, evaluations(pipeline), whole, quality(alone, options.data, options.limit)))
     times = cpu_times(draws, options.rounds)
     of_each = "st_lpips | to the first | PSNR"
-    print(
-        f"| model | evaluations x branches | {of_each} | alone: {of_each} | CPU ms, one more picture | to the first |"
-    )
+    print(f"| model | evaluations x branches | {of_each} | alone: {of_each} | CPU ms, one more | to the first |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
     first = rows[0]
     for name, how, whole, alone_ in rows:
