@@ -160,13 +160,19 @@ def test_openvino_in_threads_and_after_another_unet():
 
 
 @needs_openvino
-def test_openvino_takes_a_surface_hint():
-    unet = make(surface_hint=True, hint_skip=True).unet.eval()
+def test_openvino_takes_a_surface_hint_and_guidance_scales():
+    unet = make(surface_hint=True, hint_skip=True, guidance_embedding=True).unet.eval()
     generator = torch.Generator().manual_seed(3)
-    torch.nn.init.normal_(unet.skip_weights.weight, std=0.1, generator=generator)
+    for layer in (unet.skip_weights, unet.scale_embedding.linear_2):
+        torch.nn.init.normal_(layer.weight, std=0.1, generator=generator)
     latents, hint = torch.randn(2, 4, 6, 5, generator=generator), torch.randn(2, 5, 6, 5, generator=generator)
     pose = torch.rand(2, 25, 6, 5, generator=generator)
-    with torch.no_grad():
-        expected = unet(latents, torch.tensor(501), pose, hint=hint).sample
-    drawn = OpenVINOUNet(unet, torch.float32)(latents, torch.tensor(501), pose, hint=hint).sample
-    torch.testing.assert_close(drawn, expected, rtol=0, atol=1e-4)
+    network, results = OpenVINOUNet(unet, torch.float32), []
+    for scales in (torch.tensor([3.0, 2.0]), torch.tensor([5.0, 1.0])):
+        extra = {"hint": hint, "guidance_scales": scales}
+        with torch.no_grad():
+            expected = unet(latents, torch.tensor(501), pose, **extra).sample
+        results.append(network(latents, torch.tensor(501), pose, **extra).sample)
+        torch.testing.assert_close(results[-1], expected, rtol=0, atol=1e-4)
+    assert not torch.allclose(*results, atol=1e-2)  # one conversion, other scales
+    assert len(network._compiled) == 1

@@ -210,3 +210,27 @@ def test_per_level_settings_must_match_the_levels():
 def test_unknown_preset_lists_the_known():
     with pytest.raises(ValueError, match="unknown preset 'huge': expected one of base, toy"):
         build_models("huge")
+
+
+def test_guidance_scales_count_for_nothing_at_first_and_then_for_something():
+    torch.manual_seed(0)
+    told = UNet(**{**preset("toy")["unet"], "guidance_embedding": True}).eval()
+    plain = UNet(**preset("toy")["unet"]).eval()
+    kept = {name: tensor for name, tensor in told.state_dict().items() if not name.startswith("scale_")}
+    plain.load_state_dict(kept)
+    latents, timesteps, pose, _ = inputs()
+    one, other = torch.tensor([3.0, 2.0]), torch.tensor([[3.0, 2.0], [2.0, 3.0]])
+    with torch.no_grad():
+        assert torch.equal(
+            told(latents, timesteps, pose, guidance_scales=one).sample, plain(latents, timesteps, pose).sample
+        )
+        torch.nn.init.normal_(told.scale_embedding.linear_2.weight, std=0.1)
+        first, second = (told(latents, timesteps, pose, guidance_scales=scales).sample for scales in (one, other))
+    torch.testing.assert_close(first[0], second[0])
+    assert not torch.allclose(first[1], second[1], atol=1e-3)  # which scale is the pose's counts
+    with pytest.raises(ValueError, match="this UNet has its guidance distilled: it needs guidance_scales"):
+        told(latents, timesteps, pose)
+    with pytest.raises(ValueError, match="this UNet takes no guidance_scales; pocold distill makes one that does"):
+        plain(latents, timesteps, pose, guidance_scales=one)
+    with pytest.raises(ValueError, match=r"guidance_scales must have shape \(2,\) or \(2, 2\), got \(3,\)"):
+        told(latents, timesteps, pose, guidance_scales=torch.ones(3))
