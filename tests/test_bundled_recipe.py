@@ -42,6 +42,14 @@ def test_each_step_begins_with_what_an_earlier_one_made(recipe):
     assert {f"runs/bundled-{stage}" for stage in (*recipe.REFINERS, *recipe.ESTIMATORS)} <= made
 
 
+def test_what_distills_on_latents_has_the_autoencoder_that_made_them(recipe):
+    """Rounded to half precision it would be another one."""
+    for stage in ("completed", "guidance"):
+        config = tomllib.loads((SCRIPT.parents[1] / "configs" / f"bundled-{stage}.toml").read_text())
+        assert config["data"]["latents"]
+        assert "export_precision" not in config["run"]
+
+
 def test_no_refiner_learns_from_the_committed_weights(recipe):
     for step in recipe.steps():
         if step.words[0] == "train-refiner" and step.name != recipe.REFINERS[0]:

@@ -206,7 +206,7 @@ def distill(config: DistillTrainConfig) -> Path:
         encoder.enable_gradient_checkpointing()
     prepare, needs = Inputs(teacher.vae, unet, accelerator.device), needs_of(unet)
     data = open_training_data(config.data, config.run.seed, **needs)
-    check_latents(data, teacher.vae)
+    check_latents(data, teacher.vae, "the vae of distillation.teacher")
     taught = nn.ModuleList([teacher.vae, teacher.unet, teacher.appearance_encoder])
     start.hold({"teacher": weights_hash(taught), **made_of_data(data)})
     report = start.open_report(config, "distill")

@@ -159,7 +159,7 @@ def train(config: TrainConfig) -> Path:
     vae.to(accelerator.device)
     make_inputs = Inputs(vae, unet, accelerator.device)
     data = open_training_data(config.data, config.run.seed, **needs_of(unet))
-    check_latents(data, vae)
+    check_latents(data, vae, "model.vae")
     start.hold({"autoencoder": weights_hash(vae), **made_of_data(data)})
     size = data.size if isinstance(data, LatentPairs) else config.data.size
     if size is not None:  # pictures are drawn in the size that was trained, by default
@@ -198,12 +198,12 @@ def needs_of(unet: UNet) -> dict[str, bool]:
     }
 
 
-def check_latents(data: Data, vae: Autoencoder) -> None:
-    """Raises ValueError if cached latents were made by another autoencoder."""
+def check_latents(data: Data, vae: Autoencoder, name: str) -> None:
+    """Raises ValueError if cached latents were made by another autoencoder than ``vae``, which has this name."""
     if isinstance(data, LatentPairs) and data.autoencoder != weights_hash(vae):
         raise ValueError(
-            f"{data.root} was made by another autoencoder ({data.autoencoder[:12]}) than model.vae "
-            f"({weights_hash(vae)[:12]}); cache the latents again with pocold data latents"
+            f"{data.root} was made by another autoencoder ({data.autoencoder[:12]}) than {name} "
+            f"({weights_hash(vae)[:12]}), or in another precision; cache the latents again with pocold data latents"
         )
 
 
