@@ -19,8 +19,6 @@ import torch
 
 from benchmarks.measure import cpu_times, machine, ratio
 from pocold.data.opening import open_data
-from pocold.densepose.maps import DensePose
-from pocold.diffusion.guidance import guidance_formula
 from pocold.diffusion.settings import DrawSettings
 from pocold.evaluation.baselines import ModelPainter
 from pocold.evaluation.evaluate import EvaluationConfig, evaluate
@@ -42,8 +40,8 @@ def quality(pipeline: PoseTransferPipeline, data: Path, limit: int) -> tuple[flo
 def evaluations(pipeline: PoseTransferPipeline) -> str:
     """How often the UNet is asked, and for how many branches."""
     how = pipeline.sampling
-    formula = guidance_formula("pose_first", distilled=bool(pipeline.unet.config.guidance_embedding))
-    branches = len(formula(how.pose_guidance_scale, how.appearance_guidance_scale).needed)
+    weights = pipeline.guidance_formula("pose_first")(how.pose_guidance_scale, how.appearance_guidance_scale)
+    branches = len(weights.needed)
     return f"{len(pipeline.scheduler_for(how.num_inference_steps).timesteps)} x {branches}"
 
 
@@ -52,9 +50,8 @@ def one_more(pipeline: PoseTransferPipeline) -> Callable[[], Any]:
     shots = [Shot(parse_pose(text).pose, 0.0) for text in ("relaxed", "walk")]
     size = pipeline.native_size or (256, 176)
     source, target = random_person(1, 1).draw(shots, size)
-    maps: tuple[DensePose, DensePose] = source.densepose, target.densepose
-    person = pipeline.encode_appearance(source.image, source_pose=maps[0], height=size[0], width=size[1])
-    return partial(pipeline, person, maps[1], generator=torch.Generator().manual_seed(0))
+    person = pipeline.encode_appearance(source.image, source_pose=source.densepose, height=size[0], width=size[1])
+    return partial(pipeline, person, target.densepose, generator=torch.Generator().manual_seed(0))
 
 
 def main() -> None:

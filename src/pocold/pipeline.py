@@ -26,7 +26,7 @@ from pocold.densepose.encoding import encode_pose
 from pocold.densepose.maps import PoseInput
 from pocold.diffusion.editing import EditedImage
 from pocold.diffusion.engines import Denoiser, Engine, OpenVINOUNet, choose_engine
-from pocold.diffusion.guidance import WITH_APPEARANCE, decaying, guidance_formula
+from pocold.diffusion.guidance import WITH_APPEARANCE, BranchWeights, decaying, guidance_formula
 from pocold.diffusion.refining import refine as repair
 from pocold.diffusion.sampling import Generator, OnStep, SamplingDefaults, denoise
 from pocold.diffusion.schedulers import make_scheduler
@@ -566,9 +566,13 @@ class PoseTransferPipeline(DiffusionPipeline):
     def _size(self, height: int | None, width: int | None, default: tuple[int, int], shrink: int) -> tuple[int, int]:
         return inputs.picture_size(height, width, default, shrink * autoencoder.downsampling_factor(self.vae))
 
+    def guidance_formula(self, name: str) -> Callable[[float, float], BranchWeights]:
+        """A formula by name, as this UNet computes it: see :func:`pocold.diffusion.guidance.guidance_formula`."""
+        return guidance_formula(name, distilled=bool(self.unet.config.guidance_embedding))
+
     def _guidance(self, name: str, how: SamplingDefaults, guidance_floor: float | None, eta: float) -> inputs.Guided:
         """How a run is guided, checked."""
-        formula = guidance_formula(name, distilled=bool(self.unet.config.guidance_embedding))
+        formula = self.guidance_formula(name)
         self._check_sampling(how)
         if guidance_floor is not None:
             inputs.check_finite("guidance_floor", guidance_floor)

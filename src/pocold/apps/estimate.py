@@ -24,7 +24,7 @@ from pocold.apps.drawing.front import TERMINAL, FrontEnd
 from pocold.apps.drawing.options import DrawOptions, FrameName
 from pocold.apps.transfer import TransferPlan, ready_transfer
 from pocold.devices import wait_for
-from pocold.diffusion.guidance import decaying, guidance_formula
+from pocold.diffusion.guidance import decaying
 from pocold.imaging.metadata import png_bytes
 from pocold.photographs import Size
 from pocold.pipeline import PoseTransferPipeline
@@ -177,7 +177,7 @@ def branches_by_step(pipeline: PoseTransferPipeline, options: DrawOptions) -> li
     """How many branches of the guidance each evaluation of the UNet computes: they can fall as the scales decay."""
     how = pipeline.sampling.filled(options.steps, options.pose_scale, options.appearance_scale)
     weights_at = decaying(
-        guidance_formula(options.guidance, distilled=bool(pipeline.unet.config.guidance_embedding)),
+        pipeline.guidance_formula(options.guidance),
         how.pose_guidance_scale,
         how.appearance_guidance_scale,
         options.guidance_floor,

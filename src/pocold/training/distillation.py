@@ -18,17 +18,16 @@ from torch import Tensor, nn
 from pocold.checkpoints import weights_hash
 from pocold.densepose.encoding import encode_pose
 from pocold.diffusion.distillation import step_times, taught_velocity, velocity
-from pocold.diffusion.guidance import guidance_formula, guide
+from pocold.diffusion.guidance import guide
 from pocold.diffusion.sampling import predict_branches
 from pocold.diffusion.schedulers import make_scheduler
-from pocold.models.unet import UNet
 from pocold.pipeline import PoseTransferPipeline
 from pocold.training.distillation_config import BUNDLED_TEACHER, DistillationConfig, DistillTrainConfig
 from pocold.training.inputs import Inputs
 from pocold.training.loader import open_training_data
 from pocold.training.start import first_batch, first_losses, made_of_data, start_run
-from pocold.training.transfer import ResultPipeline, check_latents, needs_of
-from pocold.training.validation import Validation, spread_timesteps
+from pocold.training.transfer import ResultPipeline, check_latents, extended, needs_of
+from pocold.training.validation import Validation, seeded_noise, spread_timesteps
 
 LOSSES = ("loss",)
 
@@ -43,7 +42,8 @@ class DistilledModel(nn.Module):
 
     def __init__(self, teacher: PoseTransferPipeline, settings: DistillationConfig) -> None:
         super().__init__()
-        self.unet, self.appearance_encoder = _told_scales(teacher.unet), copy.deepcopy(teacher.appearance_encoder)
+        self.unet = extended(teacher.unet, guidance_embedding=True)
+        self.appearance_encoder = copy.deepcopy(teacher.appearance_encoder)
         self.settings = settings
         self.scheduler = make_scheduler("ddim", teacher.scheduler.config)
         self._teacher = [teacher]  # not registered: its weights are neither trained nor kept with the student's
@@ -120,8 +120,7 @@ class DistilledModel(nn.Module):
         code = teacher.unet.extract_appearance(
             teacher.appearance_encoder(inputs["source_latents"]), fingerprint=noisy.new_zeros(1)
         )
-        formula = guidance_formula("pose_first", distilled=bool(teacher.unet.config.guidance_embedding))
-        weights = formula(float(scales[0]), float(scales[1]))
+        weights = teacher.guidance_formula("pose_first")(float(scales[0]), float(scales[1]))
 
         def guided(latents: Tensor, at: Tensor) -> Tensor:
             branches = predict_branches(teacher.unet, latents, at, pose, code, weights.needed, hint, weights.scales)
@@ -145,8 +144,7 @@ class DistilledModel(nn.Module):
         """
         how, total = self._teacher[0].sampling, self.scheduler.config.num_train_timesteps
         scales = torch.tensor([how.pose_guidance_scale, how.appearance_guidance_scale])
-        shape, count = inputs["latents"].shape[1:], len(part)
-        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in part])
+        noise, count = seeded_noise(inputs["latents"], part), len(part)
         networks = pipeline.unet, pipeline.appearance_encoder
         found = []
         for now, then in self._measured_at(total):
@@ -159,14 +157,6 @@ class DistilledModel(nn.Module):
         if self.settings.steps:
             return list(pairwise(step_times(self.settings.steps, total)))
         return [(timestep, None) for timestep in spread_timesteps(total)]
-
-
-def _told_scales(unet: UNet) -> UNet:
-    """A copy that is told the guidance scales, which count for nothing yet."""
-    config = {name: value for name, value in unet.config.items() if not name.startswith("_")}
-    told = UNet(**{**config, "guidance_embedding": True})
-    told.load_state_dict({**told.state_dict(), **unet.state_dict()})
-    return told
 
 
 def open_teacher(name: str, device: torch.device) -> PoseTransferPipeline:

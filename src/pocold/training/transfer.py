@@ -92,7 +92,7 @@ def build_networks(config: TrainConfig) -> tuple[Autoencoder, UNet, AppearanceEn
         unet = load_component(UNet, Path(settings.init) / "unet", torch.float32)
         encoder = load_component(AppearanceEncoder, Path(settings.init) / "appearance_encoder", torch.float32)
         if settings.hint_skip and not unet.config.hint_skip:
-            unet = _with_hint_skip(unet)
+            unet = extended(unet, hint_skip=True)
         if settings.hint_completed and not unet.config.surface_hint:
             raise ValueError("model.hint_completed: the UNet of model.init takes no surface hint")
         unet.register_to_config(hint_completed=settings.hint_completed or unet.config.hint_completed)
@@ -128,10 +128,10 @@ def _new_networks(settings: ModelConfig, channels: int, config: TrainConfig) -> 
     return unet, encoder
 
 
-def _with_hint_skip(unet: UNet) -> UNet:
-    """The same network with the linear path of ``hint_skip``, which counts for nothing yet."""
+def extended(unet: UNet, **options: bool) -> UNet:
+    """A copy with what ``options`` of the UNet add, such as ``hint_skip=True``, which counts for nothing yet."""
     config = {name: value for name, value in unet.config.items() if not name.startswith("_")}
-    wider = UNet(**{**config, "hint_skip": True})
+    wider = UNet(**{**config, **options})
     wider.load_state_dict({**wider.state_dict(), **unet.state_dict()})
     return wider
 

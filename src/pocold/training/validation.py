@@ -16,7 +16,6 @@ from torch import Tensor
 from pocold.data.pairs import collate
 from pocold.densepose.encoding import encode_pose
 from pocold.densepose.maps import DensePose
-from pocold.diffusion.guidance import guidance_formula
 from pocold.diffusion.losses import training_loss
 from pocold.diffusion.sampling import SamplingDefaults, denoise
 from pocold.evaluation import metrics
@@ -96,6 +95,12 @@ def spread_timesteps(total: int) -> Tensor:
     return (torch.arange(_TIMESTEPS) * 2 + 1) * total // (2 * _TIMESTEPS)
 
 
+def seeded_noise(like: Tensor, part: Sequence[int]) -> Tensor:
+    """Noise ``(B, C, h, w)`` like latents, each row seeded by its number in the subset."""
+    shape = like.shape[1:]
+    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in part]).to(like)
+
+
 def noise_losses(pipeline: PoseTransferPipeline, inputs: dict[str, Tensor], part: Sequence[int]) -> Tensor:
     """Noise loss per pair ``(B,)``: the mean over fixed time steps, both conditions kept."""
     total = pipeline.scheduler.config.num_train_timesteps
@@ -170,16 +175,15 @@ class Validation:
         how = self.sampling
         features = pipeline.appearance_encoder(inputs["source_latents"])
         code = pipeline.unet.extract_appearance(features, fingerprint=pipeline.fingerprint())
-        formula = guidance_formula("pose_first", distilled=bool(pipeline.unet.config.guidance_embedding))
+        formula = pipeline.guidance_formula("pose_first")
         weights = formula(how.pose_guidance_scale, how.appearance_guidance_scale)
         pipeline.scheduler.set_timesteps(how.num_inference_steps, device=inputs["latents"].device)
         shape = inputs["latents"].shape[1:]
         pose = encode_pose(inputs["labels"], inputs.get("uv"), (shape[1], shape[2]))
-        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in part])
         latents = denoise(
             pipeline.unet,
             pipeline.scheduler,
-            noise.to(inputs["latents"]),
+            seeded_noise(inputs["latents"], part),
             pose,
             code,
             lambda timestep: weights,
