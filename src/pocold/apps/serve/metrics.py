@@ -10,6 +10,7 @@ _HELP = {
     "pocold_pictures_total": "Pictures drawn.",
     "pocold_batches_total": "Batches drawn.",
     "pocold_stopped_total": "Requests stopped before their end, by reason.",
+    "pocold_memory_released_total": "Times that memory was given back to the system because no request was running.",
 }
 _Labels = tuple[tuple[str, str], ...]
 
@@ -23,7 +24,7 @@ class Metrics:
         self._seconds: Counter[float] = Counter()
         self._sum, self._number = 0.0, 0
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
-        for name in ("pocold_pictures_total", "pocold_batches_total"):
+        for name in ("pocold_pictures_total", "pocold_batches_total", "pocold_memory_released_total"):
             self.count(name, 0)
 
     def count(self, name: str, number: int = 1, **labels: str) -> None:
