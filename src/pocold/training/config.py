@@ -29,6 +29,13 @@ def at_least(section: str, values: Mapping[str, float], low: float = 0) -> None:
             raise ValueError(f"{section}.{name} must be at least {low:g}, got {value!r}")
 
 
+def shares(section: str, values: Mapping[str, float]) -> None:
+    """Raise a ValueError that names the section and the field, unless all values lie in [0, 1]."""
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{section}.{name} must lie in [0, 1], got {value!r}")
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """The pairs to learn from.

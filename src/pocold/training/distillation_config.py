@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pocold.training.config import DataConfig, OptimizerConfig, PictureValidationConfig, RunConfig, at_least
+from pocold.training.config import DataConfig, OptimizerConfig, PictureValidationConfig, RunConfig, at_least, shares
 
 BUNDLED_TEACHER = "bundled"
 
@@ -31,8 +31,7 @@ class DistillationConfig:
         at_least("distillation", {"steps": self.steps, "lowest_scale": self.lowest_scale})
         at_least("distillation", {"substeps": self.substeps}, 1)
         at_least("distillation", {"highest_scale": self.highest_scale}, self.lowest_scale)
-        if not 0 <= self.scales_apart <= 1:
-            raise ValueError(f"distillation.scales_apart must lie in [0, 1], got {self.scales_apart}")
+        shares("distillation", {"scales_apart": self.scales_apart})
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pocold.models.densepose_estimator import EstimatorLoss
-from pocold.training.config import DataConfig, OptimizerConfig, RunConfig, check_subset
+from pocold.training.config import DataConfig, OptimizerConfig, RunConfig, check_subset, shares
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ class CorruptionConfig:
     photographs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 <= self.strength <= 1:
-            raise ValueError(f"corruption.strength must lie in [0, 1], got {self.strength}")
+        shares("corruption", {"strength": self.strength})
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pocold.training.config import DataConfig, OptimizerConfig, PictureValidationConfig, RunConfig, at_least
+from pocold.training.config import DataConfig, OptimizerConfig, PictureValidationConfig, RunConfig, at_least, shares
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,7 @@ class RepairConfig:
 
     def __post_init__(self) -> None:
         at_least("pairs", {"count": self.count, "at_once": self.at_once, "enlarges": self.enlarges}, 1)
-        if not 0 <= self.backdrop_share <= 1:
-            raise ValueError(f"pairs.backdrop_share must lie in [0, 1], got {self.backdrop_share}")
+        shares("pairs", {"backdrop_share": self.backdrop_share})
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,9 @@ class RefinerAugmentationConfig:
         grain: Share of the pairs with noise, up to 4 % of the range.
         shift: Share of the pairs whose completed picture is pulled about, as by an inexact map.
         shift_pixels: By how many pixels at the most.
+        hidden: Share of the pairs whose completed picture is hidden around the body, so that cloth and hair that stand
+            off it are taken from what was drawn.
+        hidden_pixels: How far around the body at the most.
         height: Of the part of each pair that is learned from, around a point of the body; 0 takes the whole. Most of a
             whole picture is backdrop, which takes as long and teaches little.
         width: Of it.
@@ -72,14 +74,15 @@ class RefinerAugmentationConfig:
     grain: float = 0.15
     shift: float = 0.3
     shift_pixels: float = 2.0
+    hidden: float = 0.0
+    hidden_pixels: int = 40
     height: int = 0
     width: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("colour", "grain", "shift"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"augmentation.{name} must lie in [0, 1], got {getattr(self, name)}")
+        shares("augmentation", {name: getattr(self, name) for name in ("colour", "grain", "shift", "hidden")})
         at_least("augmentation", {"shift_pixels": self.shift_pixels})
+        at_least("augmentation", {"hidden_pixels": self.hidden_pixels}, 1)
         if self.height == self.width == 0:
             return
         at_least("augmentation", {"height": self.height, "width": self.width}, 32)

@@ -1,5 +1,6 @@
 """What the nodes have in common. Nothing heavy is imported here: ComfyUI loads all nodes when it starts."""
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ OWN = "the model's own"
 FRAMES = ["pad", "crop", "stretch"]
 
 
-class Node:
+class Node(ABC):
     """A node of ComfyUI: its inputs by name and type, and ``run``, which gets their values and returns its outputs."""
 
     CATEGORY: ClassVar[str] = "pocold"
@@ -23,9 +24,9 @@ class Node:
     RETURN_NAMES: ClassVar[tuple[str, ...]]
 
     @classmethod
+    @abstractmethod
     def INPUT_TYPES(cls) -> Inputs:
         """``required`` and ``optional`` inputs."""
-        raise NotImplementedError
 
 
 def socket(kind: str, tooltip: str) -> Input:
