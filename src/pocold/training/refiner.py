@@ -143,23 +143,7 @@ def augmented(
         field = field * pulled.view(-1, 1, 1, 1)
         for name in ("completed", "confidence"):
             changed[name] = _displaced(changed[name], field)
-    return _hidden(changed, settings, generator) if settings.hidden else changed
-
-
-def _hidden(
-    batch: Mapping[str, Tensor], settings: RefinerAugmentationConfig, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """A batch whose completed pictures, in some of the pairs, are what was drawn up to some distance from the body."""
-    body = (batch["labels"] > 0)[:, None]
-    chosen = torch.rand(len(body), generator=generator) < settings.hidden
-    hidden = torch.zeros_like(body)
-    for i in chosen.nonzero()[:, 0].tolist():
-        reach = int(torch.randint(1, settings.hidden_pixels + 1, (), generator=generator))
-        hidden[i] = F.max_pool2d(body[i].float(), 2 * reach + 1, 1, reach).bool() & ~body[i]
-    return dict(batch) | {
-        "completed": torch.where(hidden, batch["drawn"], batch["completed"]),
-        "confidence": batch["confidence"].masked_fill(hidden, 0),
-    }
+    return changed
 
 
 def _cropped(batch: Mapping[str, Tensor], size: tuple[int, int], generator: torch.Generator) -> dict[str, Tensor]:

@@ -62,9 +62,6 @@ class RefinerAugmentationConfig:
         grain: Share of the pairs with noise, up to 4 % of the range.
         shift: Share of the pairs whose completed picture is pulled about, as by an inexact map.
         shift_pixels: By how many pixels at the most.
-        hidden: Share of the pairs whose completed picture is hidden around the body, so that cloth and hair that stand
-            off it are taken from what was drawn.
-        hidden_pixels: How far around the body at the most.
         height: Of the part of each pair that is learned from, around a point of the body; 0 takes the whole. Most of a
             whole picture is backdrop, which takes as long and teaches little.
         width: Of it.
@@ -74,15 +71,12 @@ class RefinerAugmentationConfig:
     grain: float = 0.15
     shift: float = 0.3
     shift_pixels: float = 2.0
-    hidden: float = 0.0
-    hidden_pixels: int = 40
     height: int = 0
     width: int = 0
 
     def __post_init__(self) -> None:
-        shares("augmentation", {name: getattr(self, name) for name in ("colour", "grain", "shift", "hidden")})
+        shares("augmentation", {name: getattr(self, name) for name in ("colour", "grain", "shift")})
         at_least("augmentation", {"shift_pixels": self.shift_pixels})
-        at_least("augmentation", {"hidden_pixels": self.hidden_pixels}, 1)
         if self.height == self.width == 0:
             return
         at_least("augmentation", {"height": self.height, "width": self.width}, 32)
