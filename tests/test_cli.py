@@ -120,6 +120,7 @@ def test_converting_onto_a_foreign_folder_loses_nothing(tmp_path, toy, capsys):
     assert (tmp_path / "official" / "unet" / "config.json").is_file()
 
 
+@pytest.mark.slow
 def test_documentation_of_the_commands_is_current(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     from cli_docs import cli_docs

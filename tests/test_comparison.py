@@ -66,6 +66,7 @@ def test_all_variants_are_trained_go_on_and_stand_in_the_tables(place, capsys):
     assert path.is_file()
 
 
+@pytest.mark.slow
 def test_minutes_are_those_of_all_starts(place, capsys):
     words = ("--minutes", "0.001", "--seeds", "0", "--only", "nted")
     asked = arguments(runs, place, *words)
@@ -109,6 +110,7 @@ def test_the_pixel_autoencoder_changes_nothing(tmp_path):
     torch.testing.assert_close(autoencoder.decode(vae, latents), picture, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_costs_and_what_becomes_of_the_claim(capsys):
     parser = argparse.ArgumentParser()
     cost.add_arguments(parser)

@@ -36,7 +36,10 @@ def draw(pipeline, code, part, steps, **options):
     return pipeline(code, figure(part), **options).images
 
 
-@pytest.mark.parametrize("scheduler", ["pndm", "dpm++", "ddim", "unipc"])
+@pytest.mark.parametrize(
+    "scheduler",
+    ["pndm", "dpm++", pytest.param("ddim", marks=pytest.mark.slow), pytest.param("unipc", marks=pytest.mark.slow)],
+)
 def test_threads_draw_what_one_after_the_other_does(toy, code, scheduler):
     toy.set_scheduler(scheduler)
     jobs = [(part, steps) for part in (2, 7, 23) for steps in (4, 9)]

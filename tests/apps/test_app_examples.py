@@ -26,6 +26,7 @@ def example(monkeypatch, capsys, name, *words):
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_command_line(here, capsys):
     """Every command of the script, its words replaced as a shell does."""
     script = EXAMPLES / "command_line.sh"
@@ -74,6 +75,7 @@ def test_comfyui_workflow(drawn_folder, tmp_path, monkeypatch, capsys):
     assert [pixels(path).shape for path in printed.split()] == [(128, 88, 3)] * 3
 
 
+@pytest.mark.slow
 def test_evaluate_model(here, monkeypatch, capsys):
     from pocold.data.synthetic import SyntheticConfig
     from pocold.data.writing import write_people

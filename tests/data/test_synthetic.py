@@ -172,6 +172,7 @@ def test_shards_do_not_depend_on_the_workers(tmp_path):
     assert contents(tmp_path / "shards1") == contents(tmp_path / "shards2")
 
 
+@pytest.mark.slow
 def test_shards_hold_the_same_samples(written, tmp_path):
     write_people(TINY, tmp_path / "set", workers=2, shards=True)
     shards = tmp_path / "set" / "shards"

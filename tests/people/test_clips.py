@@ -48,6 +48,7 @@ def test_a_turn_is_followed():
         assert agreement(drawn, seen(view)[0]) > 0.7, view
 
 
+@pytest.mark.slow
 def test_a_body_that_is_lost_is_searched_for():
     frames = [frame("stand:front")] * 3 + [frame("sit:side")] * 5  # a cut in the film
     maps = list(draw_clip(frames, 2))

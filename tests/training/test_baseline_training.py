@@ -55,6 +55,7 @@ def baseline_config(config, method):
     return NtedTrainConfig(config.data, shape, NtedLossConfig(perceptual=0.0), optimizer, run, validation)
 
 
+@pytest.mark.slow
 def test_it_learns_and_is_watched(baseline_config, method):
     longer = changed(
         baseline_config,

@@ -42,6 +42,7 @@ def refiner_config(config):
     )
 
 
+@pytest.mark.slow
 def test_it_learns_to_repair(refiner_config):
     longer = changed(
         refiner_config,

@@ -303,18 +303,18 @@ def test_a_picture_is_the_same_alone_and_in_any_batch(patient, drawn_folder):
     asked = [
         {"photo": drawn_folder / f"{who}.png", "source_pose": drawn_folder / f"{who}.iuv.png", "pose": pose,
          "seed": seed, "steps": 2}
-        for seed, (who, pose) in enumerate(people * 2)
+        for seed, (who, pose) in enumerate([*people, people[0]])
     ]  # fmt: skip
     alone = [picture(post(client, "/v1/transfer", **fields)) for fields in asked]
     batches, drawn = (client.service.metrics.value(f"pocold_{name}_total") for name in ("batches", "pictures"))
-    with ThreadPoolExecutor(8) as clients:
+    with ThreadPoolExecutor(5) as clients:
         together = list(clients.map(lambda fields: picture(post(client, "/v1/transfer", **fields)), asked))
     for one, other in zip(alone, together, strict=True):
         assert np.abs(one.astype(int) - other.astype(int)).max() <= 1
     assert np.abs(alone[0].astype(int) - alone[4].astype(int)).max() > 1  # else any mixture would pass
     batches = client.service.metrics.value("pocold_batches_total") - batches
-    assert client.service.metrics.value("pocold_pictures_total") - drawn == 8
-    assert batches < 8
+    assert client.service.metrics.value("pocold_pictures_total") - drawn == 5
+    assert batches < 5
 
 
 def test_a_client_that_leaves_stops_its_work(client, person):
