@@ -8,8 +8,9 @@ most that the process held from then on, and what of it was not there when torch
 Forms take turns, so that a machine that slows down slows all of them.
 
 Forms:
-    literal   the method as it is written: three passes, the target-by-source product, nothing kept of the source, each
-              pose from its photograph anew, the autoencoder whole (a stand-in for the published code)
+    literal   the method as it is written: three passes (one where guidance is distilled), the target-by-source product,
+              nothing kept of the source, each pose from its photograph anew, the autoencoder whole (a stand-in for the
+              published code)
     whole     exact, but with the autoencoder whole
     exact     the default
     bf16      all networks in bfloat16
@@ -66,7 +67,7 @@ def build(model: str, form: str) -> PoseTransferPipeline:
 
 @contextmanager
 def literally() -> Iterator[None]:
-    """Inside, pipelines draw in the literal form, whatever the guidance scales."""
+    """Inside, pipelines draw in the literal form: three passes, or the one of a UNet whose guidance is distilled."""
     features: list[Sequence[Tensor]] = []
     extract = UNet.extract_appearance
 
@@ -82,10 +83,13 @@ def literally() -> Iterator[None]:
         code: Any,
         branches: Any,
         hint: Tensor | None = None,
-        guidance_scales: None = None,
+        guidance_scales: Sequence[float] | None = None,
     ) -> dict[str, Tensor]:
-        own = {} if hint is None else {"hint": hint}
+        own: dict[str, Any] = {} if hint is None else {"hint": hint}
         with literal_form():
+            if guidance_scales is not None:
+                own["guidance_scales"] = torch.tensor(guidance_scales)
+                return {"full": unet(latents, timestep, pose, features[0], **own).sample}
             return {
                 "unconditional": unet(latents, timestep, torch.zeros_like(pose)).sample,
                 "pose": unet(latents, timestep, pose).sample,

@@ -1,8 +1,9 @@
 """Cost at published size, random weights, in one run: seconds, GFLOP, memory, of drawing and of training.
 
 An *evaluation* is one guided prediction with all its passes: three in PoCoLD's literal form and in PIDM, two in our
-exact form, whose equal scales cancel the third; NTED has a single pass. A picture is as many evaluations as are
-published (51 of 50 PNDM steps, 100 DDIM steps, 1), and what is done once: encoding the source, decoding. Seconds are of
+exact form, whose equal scales cancel the third; a UNet distilled by ``pocold distill`` and NTED have a single pass. A
+picture is as many evaluations as are published (51 of 50 PNDM steps, 100 DDIM steps, 1; of the distilled UNet 4, as the
+bundled model has), and what is done once: encoding the source, decoding. Seconds are of
 CPU, or by the clock on a GPU; memory is by how much the peak of a fresh process exceeds what it held before the
 networks were made, weights included.
 """
@@ -16,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -27,7 +28,7 @@ from benchmarks.literal import guided_step, literal_form
 from benchmarks.measure import machine, peak_memory_added
 from pocold.densepose.encoding import one_hot
 from pocold.densepose.skeleton import SKELETON_CHANNELS
-from pocold.diffusion.guidance import guide, independent, pose_first
+from pocold.diffusion.guidance import guidance_formula, guide, independent
 from pocold.diffusion.losses import training_loss
 from pocold.diffusion.pixels import pixel_loss, pixel_scheduler
 from pocold.diffusion.sampling import predict_branches
@@ -39,6 +40,7 @@ from pocold.models.baselines.pidm import PIDM
 from pocold.models.presets import build_models
 from pocold.models.unet import UNet
 from pocold.people.body.camera import parse_size
+from pocold.training.transfer import extended
 
 NAME = "cost"
 SIZES = ("256x176", "512x352")
@@ -56,30 +58,37 @@ class Work:
         once: what is done once for a picture.
         evaluation: one guided prediction.
         evaluations: of a picture.
-        train: forward and backward pass of a training step of one pair, without the optimizer.
+        train: forward and backward pass of a training step of one pair, without the optimizer; None where there is
+            none of its own.
     """
 
     once: Callable[[], Any]
     evaluation: Callable[[], Any]
     evaluations: int
-    train: Callable[[], Any]
+    train: Callable[[], Any] | None
 
 
-def pocold(literal: bool) -> Callable[[str, Size, torch.device], Work]:
-    """PoCoLD in its literal form, or in ours, with the published settings: scales 5 and 5, pose penalty in training."""
+def pocold(form: Literal["literal", "exact", "distilled"]) -> Callable[[str, Size, torch.device], Work]:
+    """PoCoLD with the published settings: scales 5 and 5, pose penalty in training.
+
+    Distilled, its UNet is told the scales and is asked once, and less often; that costs what a trained one costs.
+    """
+    literal, distilled = form == "literal", form == "distilled"
 
     def work(preset: str, size: Size, device: torch.device) -> Work:
         parts: dict[str, Any] = dict(build_models(PRESETS[preset][0]))
         if preset == "narrow":
             parts["unet"] = UNet(**NARROW)
             parts["appearance_encoder"] = AppearanceEncoder(block_out_channels=NARROW["appearance_channels"])
+        if distilled:
+            parts["unet"] = extended(parts["unet"], guidance_embedding=True)
         vae, unet, encoder = (parts[name].to(device) for name in ("vae", "unet", "appearance_encoder"))
         small = (size[0] // 8, size[1] // 8)
         picture = torch.rand(1, 3, *size, device=device) * 2 - 1
         latents = torch.randn(1, 4, *small, device=device)
         labels = body_labels(1, *small).to(device)
         pose, timestep = one_hot(labels, small), torch.tensor(501, device=device)
-        scheduler, weights = make_scheduler("ddim"), pose_first(5.0, 5.0)
+        scheduler, weights = make_scheduler("ddim"), guidance_formula("pose_first", distilled)(5.0, 5.0)
         with torch.no_grad():
             features = encoder(latents)
             code = unet.extract_appearance(features, fingerprint=torch.zeros(1))
@@ -95,7 +104,8 @@ def pocold(literal: bool) -> Callable[[str, Size, torch.device], Work]:
         def evaluation() -> Any:
             if literal:
                 return guided_step(unet, latents, timestep, pose, features, 5.0, 5.0)
-            return guide(predict_branches(unet, latents, timestep, pose, code, weights.needed), weights)
+            seen = unet, latents, timestep, pose, code
+            return guide(predict_branches(*seen, weights.needed, guidance_scales=weights.scales), weights)
 
         def train() -> None:
             with literal_form() if literal else contextlib.nullcontext():
@@ -104,7 +114,7 @@ def pocold(literal: bool) -> Callable[[str, Size, torch.device], Work]:
                     source_labels=labels.flip(-2), timesteps=timestep[None],
                 ).total.backward()  # fmt: skip
 
-        return Work(once, evaluation, 51, train)
+        return Work(once, evaluation, 4 if distilled else 51, None if distilled else train)
 
     return work
 
@@ -165,8 +175,9 @@ def nted(preset: str, size: Size, device: torch.device) -> Work:
 
 
 METHODS: dict[str, tuple[str, Callable[[str, Size, torch.device], Work]]] = {
-    "literal": ("PoCoLD, literal form", pocold(literal=True)),
-    "exact": ("PoCoLD, ours (exact)", pocold(literal=False)),
+    "literal": ("PoCoLD, literal form", pocold("literal")),
+    "exact": ("PoCoLD, ours (exact)", pocold("exact")),
+    "distilled": ("PoCoLD, ours (distilled)", pocold("distilled")),
     "pidm": ("PIDM", pidm),
     "nted": ("NTED", nted),
 }
@@ -206,7 +217,7 @@ def _measure(arguments: argparse.Namespace, size: str, device: torch.device) -> 
     for kind in ("once", "evaluation", "train"):
         if kind == "train" and "training" in arguments.without:
             continue
-        calls = {name: getattr(work, kind) for name, work in works.items()}
+        calls = {name: getattr(work, kind) for name, work in works.items() if getattr(work, kind) is not None}
         gflop = {name: _gflop(call) for name, call in calls.items()}  # and with it every call was made once
         for name, values in _times(calls, arguments.rounds, device).items():
             found.setdefault(name, {}).update({kind: statistics.median(values), f"{kind} gflop": gflop[name]})
@@ -217,10 +228,11 @@ def _measure(arguments: argparse.Namespace, size: str, device: torch.device) -> 
             own[f"picture{unit}"] = own[f"once{unit}"] + work.evaluations * own[f"evaluation{unit}"]
     if "memory" in arguments.without:
         return found
+    trained = {name for name, work in works.items() if work.train is not None}
     del works
     for name in arguments.methods:
         for what in ("drawing", "training"):
-            if what not in arguments.without:
+            if what not in arguments.without and (what == "drawing" or name in trained):
                 found[name][f"{what} MB"] = _memory_of(name, size, what, arguments)
     return found
 
@@ -260,6 +272,7 @@ def _memory(
     def call() -> None:
         work = make(preset, size, device)
         for part in (work.train,) if what == "training" else (work.once, work.evaluation):
+            assert part is not None
             part()
 
     if device.type == "cuda":
@@ -305,7 +318,7 @@ def _cell(value: float | None) -> str:
 def verdicts(found: dict[str, dict[str, float]]) -> list[str]:
     """Whether what the paper says of PIDM and PoCoLD holds in this run."""
     lines = []
-    for name in ("literal", "exact"):
+    for name in ("literal", "exact", "distilled"):
         if name not in found or "pidm" not in found:
             continue
         for claim, key in (("time", "picture"), ("memory", "drawing MB")):

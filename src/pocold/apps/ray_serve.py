@@ -119,6 +119,10 @@ def served_on_ray(options: ServeOptions) -> Iterator[tuple[str, int]]:
     port = _port(options, address)
     if options.model is not None:  # actors have other working folders
         options = replace(options, model=options.model.resolve())
+    if address == LOCAL:  # what cannot be opened here cannot be in an actor, and Ray does not always say why
+        from pocold.apps.serve.server import served_model
+
+        served_model(options)
     connect(ray, address, options.replicas or 1, "ray.serve")
     try:
         if serve.status().proxies:

@@ -191,7 +191,7 @@ def test_a_model_that_is_not_there(tmp_path):
     ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert (ended.returncode, ended.stdout) == (2, "")
     where = tmp_path.resolve() / "nowhere"
-    assert ended.stderr == f"pocold: error: serving on Ray failed: no such model folder: {where}\n"
+    assert ended.stderr == f"pocold: error: no such model folder: {where}\n"
 
 
 def test_as_many_replicas_as_fit():

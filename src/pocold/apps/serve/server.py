@@ -7,7 +7,7 @@ from types import FrameType
 
 import uvicorn
 
-from pocold.apps.drawing.models import open_model, with_estimator
+from pocold.apps.drawing.models import Model, open_model, with_estimator
 from pocold.apps.serve.app import Service, create_app
 from pocold.apps.serve.command import ServeOptions
 
@@ -18,10 +18,19 @@ def open_service(options: ServeOptions) -> Service:
     Raises:
         ValueError: for a model, device or scheduler that there is not.
     """
+    return Service(options, with_estimator(served_model(options)))
+
+
+def served_model(options: ServeOptions) -> Model:
+    """The model that the options name, with their scheduler.
+
+    Raises:
+        ValueError: as :func:`open_service`.
+    """
     model = open_model(options.model, options.precision, options.device)
     if options.scheduler is not None:
         model.pipeline.set_scheduler(options.scheduler)
-    return Service(options, with_estimator(model))
+    return model
 
 
 class _Server(uvicorn.Server):
