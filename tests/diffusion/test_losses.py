@@ -88,6 +88,14 @@ def test_dropped_conditions_per_sample(models):
     assert len({round(float(part.noise), 6) for part in parts}) == 4
 
 
+@torch.no_grad()
+def test_penalties_are_those_of_the_samples_that_keep_both(models):
+    data = batch()
+    dropped = loss_of(models, data, Fixed.of([False, True, True], [True, True, True]))
+    alone = loss_of(models, {k: v[1:] for k, v in data.items()}, Fixed.of([True] * 2, [True] * 2))
+    torch.testing.assert_close(dropped.pose_penalty, alone.pose_penalty * 2 / 3)
+
+
 def test_dropout_rates_per_sample():
     keep_pose, keep_appearance = ConditionDropout().draw(40_000, torch.Generator().manual_seed(0))
     counts = {

@@ -95,6 +95,18 @@ def test_result_is_the_same_with_and_without_penalty():
     assert penalty.shape == (2,)
 
 
+def test_some_samples_alone_can_be_compared():
+    layer = make_layer()
+    hidden, source = torch.randn(4, 6, 4, 4).double(), torch.randn(4, 5, 4, 4).double()
+    labels, rows = random_labels(4, (4, 4), 3), torch.tensor([3, 1])
+    result, everything = layer(hidden, source, PoseConstraint(labels, labels.flip(1)).level((4, 4), (4, 4)))
+    some = PoseConstraint(labels[rows], labels[rows].flip(1), rows)
+    same, penalty = layer(hidden, source, some.level((4, 4), (4, 4)))
+    torch.testing.assert_close(same, result)
+    torch.testing.assert_close(penalty, everything[rows])
+    assert len({round(float(value), 6) for value in everything}) == 4  # else any rows would pass
+
+
 def test_no_penalty_where_all_is_one_part():
     labels = torch.full((1, 6, 6), 7)
     level = PoseConstraint(labels, labels).level((6, 6), (6, 6))
@@ -165,3 +177,5 @@ def test_penalty_never_builds_the_product(monkeypatch):
 def test_batches_must_agree():
     with pytest.raises(ValueError, match=r"one batch size, got target \(2, 4, 4\) and source \(3, 4, 4\)"):
         PoseConstraint(torch.zeros(2, 4, 4), torch.zeros(3, 4, 4))
+    with pytest.raises(ValueError, match="expected rows of 2 label maps, got 1"):
+        PoseConstraint(torch.zeros(2, 4, 4), torch.zeros(2, 4, 4), torch.tensor([0]))

@@ -179,6 +179,7 @@ def test_toy_models_depend_on_the_seed_alone():
         ({"appearance": [torch.zeros(2, 16, 9, 7)]}, r"expected appearance features of \(16, 16, 32, 32\) channels"),
         ({"appearance_rows": torch.tensor([0])}, "expected the features of 1 sources, got 2"),
         ({"appearance": None, "pose_constraint": "labels"}, "a pose constraint compares target and source"),
+        ({"pose_constraint": "labels of one"}, "expected the labels of 2 sources, got 1"),
         ({"appearance": "code", "pose_constraint": "labels"}, "needs the source's features, not an appearance code"),
         ({"appearance": "other code"}, "belongs to a UNet of another shape"),
         ({"appearance": "code of 3"}, "expected the appearance code of 1 or 2 people, got 3"),
@@ -196,6 +197,7 @@ def test_wrong_inputs_are_named(models, change, message):
         "code of 3": AppearanceCode.stack([code[:1]] * 3),
         "other code": AppearanceCode(code.values[1:], code.mass[1:], code.fingerprint),
         "labels": PoseConstraint(pose.argmax(1), pose.argmax(1)),
+        "labels of one": PoseConstraint(pose.argmax(1)[:1], pose.argmax(1)[:1]),
     }
     arguments = {k: stand_in[v] if isinstance(v, str) else v for k, v in arguments.items()}
     with pytest.raises(ValueError, match=message):

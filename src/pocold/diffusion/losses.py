@@ -174,16 +174,17 @@ def training_loss(
         penalty = torch.zeros((), device=device)
     else:
         constraint = None
-        if penalty_weight:
-            constraint = PoseConstraint(labels.index_select(0, rows), source_labels.index_select(0, rows))
+        both = (keep_appearance & keep_pose).nonzero().flatten().to(device)
+        if penalty_weight and len(both):
+            some = None if len(both) == len(rows) else torch.searchsorted(rows, both)
+            constraint = PoseConstraint(labels.index_select(0, both), source_labels.index_select(0, both), some)
         features = appearance_encoder(source_latents.index_select(0, rows))
         output = unet(noisy, timesteps, pose, features, appearance_rows=rows, pose_constraint=constraint, **extra)
         sample = output.sample
         penalty = torch.zeros((), device=device)
         if output.pose_penalty is not None:
-            with_pose = keep_pose.to(device).index_select(0, rows)
             # the mean over the whole batch: a dropped sample counts as one without penalty
-            penalty = (output.pose_penalty.sum(0) * with_pose).sum() / batch
+            penalty = output.pose_penalty.sum() / batch
 
     if min_snr_gamma is None:
         noise_loss = F.mse_loss(sample.float(), target.float())

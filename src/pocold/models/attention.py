@@ -56,7 +56,8 @@ class DoubleAttention(nn.Module):
         """Attend from ``hidden (B, C, H, W)`` to ``source (B, C', H', W')``.
 
         Returns:
-            The result ``(B, C, H, W)`` and, where a ``constraint`` is given, the penalty ``(B,)`` of each sample.
+            The result ``(B, C, H, W)`` and, where a ``constraint`` is given, the penalty of each sample that it has
+            labels of, ``(B,)`` or fewer.
         """
         if constraint is None:
             return self.distribute(hidden, self.extract(source)), None
@@ -66,6 +67,8 @@ class DoubleAttention(nn.Module):
         distribution = self.distribution_probabilities(hidden)  # (B, A, N, K)
         code = extraction.transpose(-1, -2).to(value.dtype) @ value  # (B, A, K, D)
         result = self._merge(hidden, distribution.to(value.dtype) @ code)
+        if constraint.rows is not None:
+            distribution, extraction = (p.index_select(0, constraint.rows) for p in (distribution, extraction))
         return result, pose_constraint_penalty(distribution, extraction, constraint)
 
     @apply_forward_hook  # offloading hooks forward, which nobody calls here

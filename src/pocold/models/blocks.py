@@ -108,7 +108,7 @@ class ForwardPass:
         """One residual block (on its inputs side by side) and the attention after it: a unit of checkpointing.
 
         Returns:
-            The hidden state and, if asked for, the penalty ``(R,)``.
+            The hidden state and, if asked for, the penalty of each row that the constraint compares.
         """
         result = resnet(hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=1), self.time)
         if attention is None or source is None:

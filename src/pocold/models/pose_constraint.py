@@ -105,11 +105,13 @@ class LevelConstraint:
         target_labels: int64 ``(B, N)``, in 0..P-1.
         source_labels: int64 ``(B, M)``, likewise.
         num_parts: P.
+        rows: int64 ``(B,)``, of the samples, where there are more of them than labels; None if there are as many.
     """
 
     target_labels: Tensor
     source_labels: Tensor
     num_parts: int
+    rows: Tensor | None = None
 
     @cached_property
     def target(self) -> TokenGroups:
@@ -127,10 +129,13 @@ class PoseConstraint:
     Attributes:
         target: ``(B, H, W)``, integers 0..24, labels of the pictures to be drawn.
         source: ``(B, H', W')``, likewise of the photographs; any other size.
+        rows: int64 ``(B,)``, which of the UNet's sources they belong to, where not all are to be compared (a sample
+            that lost its pose has no penalty, and computing one costs as much); None for all.
     """
 
     target: Tensor
     source: Tensor
+    rows: Tensor | None = None
     _levels: dict[tuple[tuple[int, int], tuple[int, int]], LevelConstraint] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -141,6 +146,8 @@ class PoseConstraint:
                 "a pose constraint takes label maps (B, H, W) of one batch size, got "
                 f"target {tuple(self.target.shape)} and source {tuple(self.source.shape)}"
             )
+        if self.rows is not None and len(self.rows) != len(self.target):
+            raise ValueError(f"expected rows of {len(self.target)} label maps, got {len(self.rows)}")
 
     def level(self, target_size: tuple[int, int], source_size: tuple[int, int]) -> LevelConstraint:
         """Groups for features of these sizes (height, width); labels are reduced to each level's own size."""
@@ -151,7 +158,7 @@ class PoseConstraint:
             # Parts that occur nowhere would only add empty Grams.
             occurring, compact = torch.cat([target, source], dim=1).unique(return_inverse=True)
             split = target.shape[1]
-            self._levels[key] = LevelConstraint(compact[:, :split], compact[:, split:], len(occurring))
+            self._levels[key] = LevelConstraint(compact[:, :split], compact[:, split:], len(occurring), self.rows)
         return self._levels[key]
 
 

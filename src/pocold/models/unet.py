@@ -32,8 +32,8 @@ class UNetOutput:
 
     Attributes:
         sample: ``(B, C, H, W)``, predicted noise (or v).
-        pose_penalty: at least float32, ``(L, R)``, penalty of each attention (in calling order) for each row that has
-            an appearance; None unless a pose constraint was given.
+        pose_penalty: at least float32, ``(L, R)``, penalty of each attention (in calling order) for each row that the
+            pose constraint compares; None unless one was given.
     """
 
     sample: Tensor
@@ -239,7 +239,8 @@ class UNet(ModelMixin, ConfigMixin):
             appearance: features of the appearance encoder, or an appearance code, of R sources (a code also of one
                 source for all R rows). None skips every attention: the hidden state passes untouched, not even scaled.
             appearance_rows: int64 ``(R,)``, the rows of the batch that have an appearance; None for all.
-            pose_constraint: labels of the R rows; asks for the penalty. Needs features, not a code.
+            pose_constraint: labels of the R rows, or of some of them; asks for their penalty. Needs features, not a
+                code.
             hint: ``(B, latent_channels + 1, H, W)`` of :func:`pocold.models.autoencoder.encode_hint`, for a UNet with
                 ``surface_hint``; all zeros in rows without appearance. None is all zeros.
             guidance_scales: w_p and w_s, ``(2,)`` for all or ``(B, 2)``, for a UNet with ``guidance_embedding``.
@@ -360,6 +361,8 @@ class UNet(ModelMixin, ConfigMixin):
         self._check_features(appearance)
         if len(appearance[0]) != needed:
             raise ValueError(f"expected the features of {needed} sources, got {len(appearance[0])}")
+        if constraint is not None and constraint.rows is None and len(constraint.target) != needed:
+            raise ValueError(f"expected the labels of {needed} sources, got {len(constraint.target)}")
 
     def _check_features(self, features: Sequence[Tensor]) -> None:
         widths = self.appearance_channels
