@@ -15,6 +15,8 @@ Forms:
     exact     the default
     bf16      all networks in bfloat16
     fast      pipeline.optimize(), which picks engine and precision by what the machine has
+    few       exact, with the guidance distilled (`pocold distill`), four evaluations and an AutoencoderTiny; of the
+              bundled model, which is distilled, the same as exact
 """
 
 import argparse
@@ -30,6 +32,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from diffusers import AutoencoderTiny
 from torch import Tensor
 
 from benchmarks.literal import literal_form
@@ -44,8 +47,10 @@ from pocold.models.unet import UNet
 from pocold.people.poses import parse_pose
 from pocold.people.rendering.render import Shot, random_person
 from pocold.pipeline import PoseTransferPipeline
+from pocold.training.transfer import extended
 
-FORMS = ("literal", "whole", "exact", "bf16", "fast")
+FORMS = ("literal", "whole", "exact", "bf16", "fast", "few")
+FEW = 4  # evaluations of the form of that name
 VIEWS = tuple(range(0, 360, 18))  # of the poses, up to 20
 
 
@@ -54,7 +59,11 @@ def build(model: str, form: str) -> PoseTransferPipeline:
     if model == "bundled":
         pipeline = PoseTransferPipeline.from_bundled()
     else:
-        pipeline = PoseTransferPipeline(**build_models(model), scheduler=make_scheduler("pndm"))
+        networks: dict[str, Any] = dict(build_models(model))
+        if form == "few":
+            networks |= {"unet": extended(networks["unet"], guidance_embedding=True), "vae": AutoencoderTiny()}
+        scheduler = make_scheduler("ddim-trailing" if form == "few" else "pndm")
+        pipeline = PoseTransferPipeline(**networks, scheduler=scheduler)
     pipeline.set_progress_bar_config(disable=True)
     if form == "bf16":
         for network in (pipeline.vae, pipeline.appearance_encoder, pipeline.unet, pipeline.refiner):
@@ -111,6 +120,8 @@ def draw(
     maps: list[DensePose] = [target.densepose for target in targets]
     release_memory()  # drawing the person is not the pipeline's
     restart_peak()
+    if form == "few":
+        steps = FEW
 
     def call(some: list[DensePose]) -> None:
         pipeline(
