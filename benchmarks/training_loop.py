@@ -37,7 +37,7 @@ from pocold.models.autoencoder import Autoencoder
 from pocold.models.patch_autoencoder import PatchAutoencoder
 from pocold.models.presets import build_models
 from pocold.people.body.camera import parse_size
-from pocold.training import transfer
+from pocold.training import start, transfer
 from pocold.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
 from pocold.training.config_files import read_config, save_config
 from pocold.training.latents import cache_latents
@@ -93,8 +93,10 @@ def run(config: TrainConfig, literal: bool, seconds: float) -> Measured:
                 raise EnoughError
 
     form = literal_form() if literal else contextlib.nullcontext()
-    with form, mock.patch.object(transfer, "Reporter", Stopwatch), contextlib.suppress(EnoughError):
+    with form, mock.patch.object(start, "Reporter", Stopwatch), contextlib.suppress(EnoughError):
         transfer.train(config)
+    if len(cpu) < 2:
+        raise RuntimeError("no step was counted: does training report by another class?")
     cpu_steps, wall_steps = ([after - before for before, after in pairwise(times[1:])] for times in (cpu, wall))
     waited = [share * step for share, step in zip(shares[1:], wall_steps, strict=True)]
     return Measured(cpu_steps, wall_steps, waited, peak_memory())
@@ -118,9 +120,9 @@ def prepare(model: str, size: tuple[int, int], folder: Path) -> tuple[TrainConfi
     transform = PairedTransform(surface_hint=config.model.surface_hint)
     data = open_data(folder / "people", transform=transform)
     pictures = sum(len(person.pictures) for person in data.people())
-    start = time.process_time()
+    began = time.process_time()
     cache_latents({"train": data}, vae, folder / "latents", transform, mirrored=False, batch_size=2)
-    spent = time.process_time() - start
+    spent = time.process_time() - began
     config = replace(
         config,
         data=DataConfig(path=str(folder / "people"), flip=0.0, workers=0),
