@@ -19,6 +19,7 @@ from torch import Tensor
 from benchmarks.measure import cpu_times, in_own_process, machine, peak_memory_added, show
 from pocold.models import autoencoder, strips
 from pocold.models.presets import build_models
+from pocold.people.body.camera import parse_size
 
 FORMS = ("whole", "strips", "tiles", "tiny")
 
@@ -57,11 +58,6 @@ def build(form: str) -> autoencoder.Autoencoder:
     return vae
 
 
-def parse(size: str) -> tuple[int, int]:
-    height, _, width = size.partition("x")
-    return int(height), int(width)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["256x176", "512x352"], metavar="HEIGHTxWIDTH")
@@ -73,7 +69,7 @@ def main() -> None:
     if arguments.memory:
         size, form, direction, strip = arguments.memory
         strips.STRIP_BYTES = int(float(strip) * 2**20)
-        print(json.dumps(peak_memory_added(call(build(form), parse(size), form, direction))))
+        print(json.dumps(peak_memory_added(call(build(form), parse_size(size), form, direction))))
         return
     strips.STRIP_BYTES = int(arguments.strip_mb * 2**20)
     print(machine())
@@ -81,7 +77,7 @@ def main() -> None:
     for size in arguments.sizes:
         for direction in ("encode", "decode"):
             print(f"\n{direction} {size}, strips of {arguments.strip_mb:g} MiB")
-            runs = {form: call(vaes[form], parse(size), form, direction) for form in FORMS}
+            runs = {form: call(vaes[form], parse_size(size), form, direction) for form in FORMS}
             times = cpu_times(runs, arguments.rounds)
             whole = runs["whole"]()
             for form in FORMS[1:]:

@@ -44,6 +44,7 @@ from pocold.diffusion.schedulers import make_scheduler
 from pocold.models import autoencoder
 from pocold.models.presets import build_models
 from pocold.models.unet import UNet
+from pocold.people.body.camera import parse_size
 from pocold.people.poses import parse_pose
 from pocold.people.rendering.render import Shot, random_person
 from pocold.pipeline import PoseTransferPipeline
@@ -154,11 +155,6 @@ def one_process(
     return {**drawn, "added": drawn["peak"] - own["read"]}
 
 
-def parse(size: str) -> tuple[int, int]:
-    height, _, width = size.partition("x")
-    return int(height), int(width)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["bundled", "base"], help="bundled, or presets: base, toy")
@@ -174,7 +170,7 @@ def main() -> None:
     if arguments.one:
         model, size, form, poses, steps, times = arguments.one
         print(json.dumps({"read": memory()}))
-        draw(build(model, form), form, parse(size), int(poses), int(steps) or None, int(times))
+        draw(build(model, form), form, parse_size(size), int(poses), int(steps) or None, int(times))
         return
     print(machine())
     print("| model, size, poses, threads | form | s | CPU s | peak MB | of it added | CPU s against the first form |")

@@ -15,8 +15,9 @@ from statistics import median
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.end_to_end import VIEWS, build, parse
+from benchmarks.end_to_end import VIEWS, build
 from pocold.devices import PRECISIONS, choose_device, peak_memory, wait_for
+from pocold.people.body.camera import parse_size
 from pocold.people.poses import parse_pose
 from pocold.people.rendering.render import Shot, random_person
 from pocold.pipeline import PoseTransferPipeline
@@ -93,7 +94,7 @@ def main() -> None:
                     for batch in arguments.batch_sizes:
                         pipeline = build(model, "exact").to(device)
                         pipeline.optimize(engine, PRECISIONS[precision])
-                        measured = measure(pipeline, parse(size), batch, arguments.steps, arguments.rounds)
+                        measured = measure(pipeline, parse_size(size), batch, arguments.steps, arguments.rounds)
                         print(f"| {model}, {size} | {engine}, {precision} | {batch} | {measured} |", flush=True)
 
 

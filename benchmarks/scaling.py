@@ -3,8 +3,8 @@
     python -m benchmarks.scaling --plots docs/images
 
 Rows are those of ``benchmarks.end_to_end``: the public pipeline, a process each, CPU seconds of the call. The model has
-the published size and random weights. Pixels double (about) from row to row, and the table tells the time of each
-thousand of them: of a cost that is linear it stays the same.
+the published size and random weights. The table tells the time of each thousand pixels, too: if the cost is linear, it
+stays the same.
 """
 
 import argparse
@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks.end_to_end import one_process, parse
+from benchmarks.end_to_end import one_process
 from benchmarks.measure import machine
 from benchmarks.plotting import line_plot
 from pocold.imaging.files import atomic_write
+from pocold.people.body.camera import parse_size
 
 SIZES = ("128x88", "256x176", "352x240", "512x352")
 FORMS = ("literal", "exact")
@@ -52,7 +53,7 @@ def main() -> None:
     print("| --- | ---: | ---: | ---: | ---: |")
 
     def row(size: str, steps: int) -> dict[str, float]:
-        seconds, (height, width) = measured(options.model, size, steps, options.rounds), parse(size)
+        seconds, (height, width) = measured(options.model, size, steps, options.rounds), parse_size(size)
         per_pixels = seconds["exact"] / (height * width) * 1e6
         ratio = seconds["literal"] / seconds["exact"]
         both = " | ".join(f"{value:.1f}" for value in seconds.values())
@@ -68,7 +69,7 @@ def main() -> None:
             temporary.write_text(line_plot(curves, places, ticks, label, heights, 0), encoding="utf-8")
 
     rows = [row(size, options.few) for size in options.sizes]
-    pixels = [float(height * width) for height, width in map(parse, options.sizes)]
+    pixels = [float(height * width) for height, width in map(parse_size, options.sizes)]
     draw(
         "time-pixels.svg", rows, pixels, options.sizes, f"CPU seconds of a picture, {options.few} steps, by its pixels"
     )

@@ -3,9 +3,8 @@
 An *evaluation* is one guided prediction with all its passes: three in PoCoLD's literal form and in PIDM, two in our
 exact form, whose equal scales cancel the third; a UNet distilled by ``pocold distill`` and NTED have a single pass. A
 picture is as many evaluations as are published (51 of 50 PNDM steps, 100 DDIM steps, 1; of the distilled UNet 4, as the
-bundled model has), and what is done once: encoding the source, decoding. Seconds are of
-CPU, or by the clock on a GPU; memory is by how much the peak of a fresh process exceeds what it held before the
-networks were made, weights included.
+bundled model has), and what is done once: encoding the source, decoding. Seconds are of CPU, or by the clock on a GPU;
+memory is by how much the peak of a fresh process exceeds what it held before the networks were made, weights included.
 """
 
 import argparse

@@ -122,7 +122,7 @@ def served_on_ray(options: ServeOptions) -> Iterator[tuple[str, int]]:
     if address == LOCAL:  # what cannot be opened here cannot be in an actor, and Ray does not always say why
         from pocold.apps.serve.server import served_model
 
-        served_model(options)
+        served_model(replace(options, device="cpu", precision="auto"))  # the accelerators are the actors'
     connect(ray, address, options.replicas or 1, "ray.serve")
     try:
         if serve.status().proxies:

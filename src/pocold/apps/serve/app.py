@@ -117,8 +117,11 @@ class Service:
     def _rest(self) -> None:
         """Keep no memory that nobody needs, if there is still nothing to do."""
         if self.running == 0 and not self.draining:
-            asyncio.get_running_loop().run_in_executor(None, release_memory)
-            self.metrics.count("pocold_memory_released_total")
+            asyncio.get_running_loop().run_in_executor(None, self._give_back)
+
+    def _give_back(self) -> None:
+        release_memory()
+        self.metrics.count("pocold_memory_released_total")
 
     def _wait(self) -> int:
         """Seconds until there is likely to be room."""
