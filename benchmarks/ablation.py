@@ -46,8 +46,6 @@ LIMBS = (
     ("left knee", "left ankle"), ("nose", "right eye"), ("right eye", "right ear"), ("nose", "left eye"),
     ("left eye", "left ear"),
 )  # fmt: skip
-# Tokens of each level at 128x88 pixels, by the level's width; the small ones are for quick tries.
-TOKENS = {128: 176, 192: 48, 256: 12, 16: 176, 24: 48, 32: 12}
 
 
 class PlainCrossAttention(nn.Module):
@@ -65,14 +63,15 @@ class PlainCrossAttention(nn.Module):
         self.to_v = nn.Linear(source_channels, channels, bias=False)
         self.to_out = nn.Linear(channels, channels)
         self.residual_scale = nn.Parameter(torch.ones(1))
-        # not learned: says what shape its codes have
-        self.register_buffer("extraction_filters", torch.zeros(TOKENS[channels], 2 * channels), persistent=False)
+        # not learned: says what shape its codes have, as many tokens as the last source
+        self.register_buffer("extraction_filters", torch.zeros(0, 2 * channels), persistent=False)
 
     def forward(self, hidden: Tensor, source: Tensor, constraint: Any = None) -> tuple[Tensor, None]:
         return self.distribute(hidden, self.extract(source)), None
 
     def extract(self, source: Tensor, token_mask: Tensor | None = None) -> Tensor:
         tokens = self.norm(source.flatten(2).transpose(1, 2))
+        self.extraction_filters = tokens.new_zeros(tokens.shape[1], self.extraction_filters.shape[1])
         return torch.cat([self._heads(self.to_k(tokens)), self._heads(self.to_v(tokens))], -1)
 
     def extraction_mass(self, source: Tensor, token_mask: Tensor | None = None) -> Tensor:

@@ -10,6 +10,7 @@ those that scikit-image carries, if it is installed.
 import argparse
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,16 @@ from pocold.densepose.framing import PersonFrame
 from pocold.evaluation.estimation import confusions
 from pocold.imaging import images
 from pocold.imaging.sheets import sheet_of_rows
-from pocold.models.densepose_estimator import DensePoseEstimator, body_found, estimate_densepose, load_estimator
+from pocold.models.densepose_estimator import (
+    DensePoseEstimator,
+    body_found,
+    estimate_densepose,
+    load_estimator,
+    look_twice,
+)
 
 _AT_ONCE = 16
+_TWICE = "clean, with the mirror image, U and V smooth"  # as photographs are looked at
 PEOPLE = ("astronaut", "camera")
 NO_PEOPLE = ("coffee", "rocket", "chelsea", "brick", "grass", "coins", "page", "moon")
 
@@ -58,12 +66,14 @@ def show_accuracy(estimator: DensePoseEstimator, people: list[Example], strength
     sets = {"clean": plain}
     for name, corruption in CORRUPTIONS.items():
         sets[name] = [corruption(row, strength, torch.Generator().manual_seed(i)) for i, row in enumerate(plain)]
+    sets[_TWICE] = plain
     sets["as in training"] = [
         corrupt(row, torch.Generator().manual_seed(i), estimator.size) for i, row in enumerate(people)
     ]
     names: list[str] = []
     for name, rows in sets.items():
-        found = confusions(estimator, batches(rows))
+        looks = partial(look_twice, estimator=estimator) if name == _TWICE else estimator
+        found = confusions(looks, batches(rows))
         summary = found.summary()
         if not names:
             names = list(summary)
@@ -130,7 +140,7 @@ def _first_look(photo: Image.Image, estimator: DensePoseEstimator) -> tuple[floa
     everything = np.ones((photo.height, photo.width), dtype=np.uint8)
     seen = PersonFrame.around(everything, size=estimator.size, margin=0.0).image(photo)
     with torch.inference_mode():
-        return body_found(estimator(images.to_tensor(seen)).labels)
+        return body_found(look_twice(images.to_tensor(seen), estimator).labels)
 
 
 def main() -> None:

@@ -30,20 +30,20 @@ def constant_estimator(label, size=SIZE):
 
 @torch.no_grad()
 def colour_estimator(size=SIZE):
-    """Finds a torso (2) where it is red and a head (24) where it is blue, U by red and V by blue; surely."""
+    """Finds the front (2) where it is red and the back (1) where it is blue, as surely in a mirror image."""
     estimator = _plain(size)
     for corner in range(4):  # of each 2x2 pixels, which space-to-depth makes channels: colour * 4 + corner
         for hidden, seen in ((corner, 0), (4 + corner, 8)):
             estimator.conv_in.weight[hidden, seen + corner, 1, 1] = 10.0
             estimator.conv_in.weight[hidden, 4 + corner, 1, 1] = -10.0
         estimator.labels_out.weight[2 * 4 + corner, corner] = 1.0
-        estimator.labels_out.weight[24 * 4 + corner, 4 + corner] = 1.0
+        estimator.labels_out.weight[1 * 4 + corner, 4 + corner] = 1.0
     estimator.labels_out.bias.view(25, 4)[0] = 8.0
     return estimator
 
 
 def photo_of(size=SIZE, box=(6, 10, 58, 38)):
-    """A red person with a blue head before something green."""
+    """A red person, blue above, before something green."""
     pixels = np.zeros((*size, 3), dtype=np.uint8)
     pixels[..., 1] = 120
     top, left, bottom, right = box

@@ -33,7 +33,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     budget.add_argument("--minutes", type=float)
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--only", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
-    parser.add_argument("--size", choices=("narrow", "toy"), default="narrow", help="of the networks")
+    parser.add_argument("--size", choices=("narrow", "small", "toy"), default="narrow", help="of the networks")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--sampling-steps", type=int, default=20)
@@ -107,3 +107,5 @@ def run(arguments: argparse.Namespace) -> None:
             else:
                 print(f"{folder}: {VARIANTS[name].what}", flush=True)
                 VARIANTS[name].train(config_of(arguments, settings, name, seed))
+                if not is_done(arguments, name, seed):  # it was told to stop
+                    return

@@ -1,4 +1,4 @@
-"""What is trained for the comparison: methods, and the paper's claims one by one. All narrow, about as large."""
+"""What is trained for the comparison: methods, and the paper's claims one by one; at each size all about as large."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -42,10 +42,15 @@ from pocold.training.transfer import train
 NARROW: dict[str, Any] = {
     "block_out_channels": (128, 192, 256), "appearance_channels": (64, 96, 128), "layers_per_block": 1, "num_heads": 4,
 }  # fmt: skip
+SMALL: dict[str, Any] = {
+    "block_out_channels": (64, 96, 128), "appearance_channels": (32, 48, 64), "layers_per_block": 1, "num_heads": 4,
+    "norm_num_groups": 16,
+}  # fmt: skip
 TOY: dict[str, Any] = {
     "block_out_channels": (16, 24, 32), "appearance_channels": (16, 24, 32), "layers_per_block": 1, "num_heads": 2,
     "num_filters": 8, "norm_num_groups": 8,
 }  # fmt: skip
+SHAPES = {"narrow": NARROW, "small": SMALL, "toy": TOY}
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Settings:
         data: folder of ``pocold synth``.
         vae: folder of the autoencoder of the latent methods.
         out: folder of everything that is made.
-        size: narrow or toy.
+        size: narrow (about 17 M parameters), small (a quarter of that) or toy.
         precision: of training.
         batch_size: pairs per step.
         learning_rate: of all methods.
@@ -123,7 +128,7 @@ class Variant:
                 data, NtedModelConfig(**_preset(nted_network.PRESETS, settings.size)), NtedLossConfig(**self.loss),
                 optimizer, run, PictureValidationConfig(every=0),
             )  # fmt: skip
-        shape = {**(NARROW if settings.size == "narrow" else TOY), **self.model}
+        shape = {**SHAPES[settings.size], **self.model}
         vae = pixel_autoencoder(settings.out / "pixels") if self.pixels else settings.vae
         return TrainConfig(
             data, ModelConfig(vae=str(vae), **shape), LossConfig(**self.loss), optimizer, run,

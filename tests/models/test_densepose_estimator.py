@@ -20,6 +20,7 @@ from pocold.models.densepose_estimator import (
     body_found,
     estimate_densepose,
     load_estimator,
+    look_twice,
     open_estimator,
 )
 
@@ -37,7 +38,8 @@ def rows_and_columns(size):
 
 
 class ByColour(nn.Module):
-    """Stands in for a trained network: red is part 2, blue is part 24, U, V are brightness; sure of itself or not."""
+    """Stands in for a trained network: red is part 2, blue is part 1, U is the red, V the place from left to right, of
+    which the mirror image is turned around; sure of itself or not."""
 
     size = (64, 44)
     device, dtype = torch.device("cpu"), torch.float32
@@ -51,19 +53,20 @@ class ByColour(nn.Module):
         logits = torch.zeros(len(pictures), NUM_LABELS, *pictures.shape[-2:])
         red, green, blue = pictures.unbind(1)
         logits[:, 2] = self.certainty * (red - green)
-        logits[:, 24] = self.certainty * (blue - green)
+        logits[:, 1] = self.certainty * (blue - green)
         logits[:, 0] = self.certainty * 0.5
-        return Estimate(logits, torch.stack([red / 2 + 0.5, blue / 2 + 0.5], 1).clamp(0, 1))
+        across = rows_and_columns(pictures.shape[-2:])[1].expand_as(red)
+        return Estimate(logits, torch.stack([red / 2 + 0.5, across], 1).clamp(0, 1))
 
 
 def photo_of(size, box, second=None):
-    """A red person with a blue head in a green picture."""
+    """A red person, blue above, in a green picture."""
     pixels = np.zeros((*size, 3), dtype=np.uint8)
     pixels[..., 1] = 120
     top, left, bottom, right = box
     pixels[top:bottom, left:right] = (255, 0, 0)
-    head = top + (bottom - top) // 4
-    pixels[top:head, left:right] = (0, 0, 255)
+    above = top + (bottom - top) // 4
+    pixels[top:above, left:right] = (0, 0, 255)
     return Image.fromarray(pixels)
 
 
@@ -170,12 +173,14 @@ def test_a_map_has_the_size_and_place_of_its_photograph(size, box):
     truth = np.zeros(size, dtype=np.uint8)
     top, left, bottom, right = box
     truth[top:bottom, left:right] = 2
-    truth[top : top + (bottom - top) // 4, left:right] = 24
+    truth[top : top + (bottom - top) // 4, left:right] = 1
     wrong = (pose.labels != truth).mean()
     border = 2 * ((bottom - top) + (right - left)) * max(1.0, (bottom - top) / 64) / truth.size
     assert wrong < border
-    inside = pose.uv[:, top + (bottom - top) // 2, (left + right) // 2]
-    np.testing.assert_allclose(inside, [1, 0], atol=0.02)
+    width = right - left
+    inside = pose.uv[:, top + (bottom - top) // 2, left + width // 4 : right - width // 4]
+    np.testing.assert_allclose(inside[0], 1, atol=0.02)
+    assert (np.diff(inside[1]) > 0).all()
 
 
 def test_a_small_person_is_looked_at_again_from_nearby():
@@ -185,7 +190,7 @@ def test_a_small_person_is_looked_at_again_from_nearby():
     assert len(network.calls) == 2
     assert (pose.labels[300:420, 200:250] > 0).mean() > 0.97
     far = images.to_tensor(PersonFrame.around(np.ones((600, 400)), size=(64, 44), margin=0.0).image(photo))
-    torch.testing.assert_close(network.calls[0], far)
+    torch.testing.assert_close(network.calls[0][:1], far)
     share = [body_found(network(call).labels)[0] for call in network.calls[:2]]
     assert share[1] > 8 * share[0]
 
@@ -199,20 +204,45 @@ def test_a_large_person_is_looked_at_once():
 def test_u_and_v_of_a_large_photograph_are_smooth_inside_a_part_and_jump_between_parts():
     """Enlarged eight times: neither blocks of one value, nor values of two parts mixed at their border."""
 
-    class Slope(ByColour):
+    class Steps(ByColour):
         def forward(self, pictures):
             estimate = super().forward(pictures)
-            uv = rows_and_columns(pictures.shape[-2:])[None].clone()
-            uv[:, 1] = (estimate.labels.argmax(1) == 24).float()  # V says which part it is
-            return Estimate(estimate.labels, uv)
+            estimate.uv[:, 0] = (estimate.labels.argmax(1) == 1).float()  # U says which part it is
+            return estimate
 
-    pose = estimate_densepose(photo_of((512, 352), (40, 60, 480, 300)), Slope())
-    head, body = pose.labels == 24, pose.labels == 2
-    assert pose.uv[1][head].min() > 0.9999
-    assert pose.uv[1][body].max() < 0.0001
-    down = np.diff(pose.uv[0, 200:470, 180])
-    assert down.min() > 0
-    assert down.max() < 1.5 / 512
+    pose = estimate_densepose(photo_of((512, 352), (40, 60, 480, 300)), Steps())
+    above, below = pose.labels == 1, pose.labels == 2
+    assert pose.uv[0][above].min() > 0.9999
+    assert pose.uv[0][below].max() < 0.0001
+    across = np.diff(pose.uv[1, 300, 70:290])
+    assert across.min() > 0
+    assert across.max() < 1.5 / 352
+
+
+def test_it_looks_at_the_mirror_image_too():
+    """A network that sees nothing on the left, right lower legs as left ones, and U, V of 0.2, 0.3 everywhere."""
+
+    class HalfBlind(ByColour):
+        def forward(self, pictures):
+            logits = torch.zeros(len(pictures), NUM_LABELS, *pictures.shape[-2:])
+            logits[:, 0] = 1
+            logits[:, 13, :16, 22:] = 9  # a limb, above: U, V are the same on both sides
+            logits[:, 2, 16:32, 22:] = 9  # the front: V is turned
+            logits[:, 23, 32:, 22:] = 9  # half a head: U is turned
+            return Estimate(logits, torch.tensor([0.2, 0.3]).view(1, 2, 1, 1).expand(len(pictures), 2, 64, 44))
+
+    labels, uv = look_twice(torch.zeros(2, 3, 64, 44), HalfBlind())
+    found = labels.argmax(1)
+    assert found.shape == (2, 64, 44)
+    for rows, left, right, turned in ((slice(16), 14, 13, (0.2, 0.3)), (slice(16, 32), 2, 2, (0.2, 0.7)),
+                                      (slice(32, 64), 24, 23, (0.8, 0.3))):  # fmt: skip
+        assert (found[:, rows, :22] == left).all()
+        assert (found[:, rows, 22:] == right).all()
+        seen, mirrored = uv[0, :, rows, 30].mean(1), uv[0, :, rows, 10].mean(1)
+        if left != right:  # else one part, whose form goes through both
+            torch.testing.assert_close(seen, torch.tensor([0.2, 0.3]))
+            torch.testing.assert_close(mirrored, torch.tensor(turned))
+    assert labels.softmax(1)[0, 13, 0, 30].item() == pytest.approx(0.5, abs=0.02)  # half as sure as the one look
 
 
 @pytest.mark.parametrize("certainty", [10.0, 0.6])
@@ -268,9 +298,9 @@ def test_real_photographs_go_through(name):
 
     class Dark(ByColour):
         def forward(self, pictures):
-            logits = torch.zeros(1, 25, *pictures.shape[-2:])
+            logits = torch.zeros(len(pictures), 25, *pictures.shape[-2:])
             logits[:, 2] = -30 * pictures.mean(1) - 10
-            return Estimate(logits, torch.full((1, 2, *pictures.shape[-2:]), 0.5))
+            return Estimate(logits, torch.full((len(pictures), 2, *pictures.shape[-2:]), 0.5))
 
     pose = estimate_densepose(photo, Dark())
     assert isinstance(pose, DensePose)

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from pocold.checkpoints import BUNDLED, load_component
 from pocold.densepose.framing import PersonFrame
-from pocold.densepose.labels import NUM_LABELS
+from pocold.densepose.labels import MIRRORED_LABEL, MIRRORED_U, MIRRORED_V, NUM_LABELS
 from pocold.densepose.maps import DensePose
+from pocold.densepose.smoothing import smooth_coordinates
 from pocold.imaging import images
 from pocold.imaging.images import ImageInput
 
@@ -35,6 +36,7 @@ _BACKGROUND = 4.0  # logit that the background starts with: most of a picture is
 MIN_BODY, MIN_CONFIDENCE = 0.005, 0.6
 # A person whose frame takes less than this share of the whole picture's is looked at a second time, from nearby.
 _LOOK_CLOSER, _MARGIN = 0.7, 0.12
+_UNLIKELY = 1e-8  # the least probability of a label, so that its logit is finite
 
 
 class Estimate(NamedTuple):
@@ -211,8 +213,9 @@ def open_estimator(folder: Path | None = None) -> DensePoseEstimator:
 def estimate_densepose(photo: ImageInput, estimator: DensePoseEstimator, name: str = "photo") -> DensePose:
     """The map of the person in a photograph, of the photograph's size, with U and V.
 
-    The photograph is seen as a whole first; where the person is small in it, once more from nearby. Several people
-    become one map.
+    The photograph is seen as a whole first; where the person is small in it, once more from nearby. Each time the
+    network also looks at the mirror image, and U and V are made smooth
+    (:func:`pocold.densepose.smoothing.smooth_coordinates`). Several people become one map.
 
     Args:
         photo: any picture, see :func:`pocold.imaging.images.load_image`.
@@ -256,9 +259,38 @@ def body_found(labels: Tensor) -> tuple[float, float]:
 
 
 def _look(picture: Image.Image, frame: PersonFrame, estimator: DensePoseEstimator) -> Estimate:
-    """What the network says of a part of a picture, float32 on the CPU."""
+    """:func:`look_twice` at a part of a picture, float32 on the CPU."""
     seen = images.to_tensor(frame.image(picture)).to(estimator.device, estimator.dtype)
-    return Estimate(*(values.float().cpu() for values in estimator(seen)))
+    return look_twice(seen, estimator)
+
+
+@torch.no_grad()
+def look_twice(pictures: Tensor, estimator: DensePoseEstimator) -> Estimate:
+    """What the network says of pictures and of their mirror images, taken together, with U and V made smooth.
+
+    Of the labels the mean probabilities, as logits; of U and V the mean over what says the same part as they do.
+
+    Args:
+        pictures: ``(B, 3, H, W)`` in [-1, 1], on the estimator's device.
+        estimator: the network.
+
+    Returns:
+        float32, on the CPU.
+    """
+    both = Estimate(*(values.float().cpu() for values in estimator(torch.cat([pictures, pictures.flip(-1)]))))
+    exchanged = torch.from_numpy(MIRRORED_LABEL).long()
+    turned = torch.from_numpy(np.stack([MIRRORED_U, MIRRORED_V], axis=1))
+    shares, parts = both.labels.softmax(1), both.labels.argmax(1)
+    (seen, mirrored), (part, other_part), (uv, other_uv) = shares.chunk(2), parts.chunk(2), both.uv.chunk(2)
+    mirrored, other_part, other_uv = mirrored.flip(-1)[:, exchanged], other_part.flip(-1), other_uv.flip(-1)
+    other_uv = torch.where(turned[other_part].movedim(-1, 1), 1 - other_uv, other_uv)
+    shares = (seen + mirrored) / 2
+    certain, best = shares.max(1)
+    weight, other_weight = ((found == best)[:, None] + _UNLIKELY for found in (part, exchanged[other_part]))
+    uv = (weight * uv + other_weight * other_uv) / (weight + other_weight)
+    rows = zip(best.numpy(), uv.numpy(), certain.numpy(), strict=True)
+    smooth = np.stack([smooth_coordinates(*row) for row in rows])
+    return Estimate(shares.clamp(min=_UNLIKELY).log(), torch.from_numpy(smooth))
 
 
 def _area(frame: PersonFrame) -> int:

@@ -30,6 +30,8 @@ PRESETS: dict[str, Mapping[str, Any]] = {
     "nted": {},
     # About 17 M parameters, for 128x88.
     "narrow": {"block_out_channels": (32, 64, 128, 192, 288)},
+    # A quarter of that.
+    "small": {"block_out_channels": (16, 32, 64, 96, 144), "num_heads": 4, "norm_num_groups": 16},
     # For tests.
     "toy": {
         "block_out_channels": (8, 16, 16), "layers_per_block": 1, "num_heads": 2, "num_filters": 4,

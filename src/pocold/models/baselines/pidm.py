@@ -31,6 +31,11 @@ PRESETS: dict[str, Mapping[str, Any]] = {
     "pidm": {},
     # About 17 M parameters together, for 128x88.
     "narrow": {"block_out_channels": (32, 64, 96, 128, 192), "encoder_channels": (32, 64, 96, 128, 192)},
+    # A quarter of that.
+    "small": {
+        "block_out_channels": (16, 32, 48, 64, 96), "encoder_channels": (16, 32, 48, 64, 96),
+        "num_heads": 4, "norm_num_groups": 16,
+    },
     # For tests.
     "toy": {
         "block_out_channels": (8, 8, 16, 16), "encoder_channels": (8, 8, 16, 16), "layers_per_block": 1,
