@@ -54,6 +54,8 @@ class PlainCrossAttention(nn.Module):
     Its code is the keys and values of every source token, so its shape depends on the source's size.
     """
 
+    extraction_filters: Tensor
+
     def __init__(self, channels: int, source_channels: int, num_heads: int, num_filters: int) -> None:
         super().__init__()
         self.num_heads = num_heads

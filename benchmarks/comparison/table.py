@@ -125,7 +125,7 @@ def _evaluated(arguments: argparse.Namespace, painter: Painter, data: Path, out:
     config = EvaluationConfig(limit=arguments.limit, real_limit=arguments.real_limit, without=tuple(arguments.without))
     report = evaluate(
         painter, open_data(data, "test", transform=transform), out, config,
-        real=lambda: open_data(data, "train"), name=out.parent.name,
+        real=lambda: open_data(data, "train"), name=out.parent.name, real_kept=arguments.out / "references" / "real",
     )  # fmt: skip
     return {name: float(entry["value"]) for name, entry in report["metrics"].items()}
 

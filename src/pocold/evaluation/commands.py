@@ -42,6 +42,7 @@ def evaluate(
     on_error: Literal["raise", "skip"] = "raise",
     real: Path | None = None,
     real_limit: int | None = None,
+    real_kept: Path | None = None,
     without: tuple[Literal["fid", "lpips", "st_lpips", "fd_stlpips"], ...] = (),
     st_lpips_weights: Path | None = None,
     inception_weights: Path | None = None,
@@ -78,6 +79,8 @@ def evaluate(
         on_error: Stop at a missing or broken file, or leave its pairs out and list it in the report.
         real: Folder of the real pictures for FID; those of the data set's train split if not given.
         real_limit: At most this many of them, evenly spread; the report says so.
+        real_kept: Folder where what FID needs of them is kept, so that other evaluations with the same need not look
+            at them again.
         without: Metrics to leave out; the report says so.
         st_lpips_weights: alex_shift_tolerant.pth, if the package stlpips-pytorch is not installed.
         inception_weights: Inception v3 for FID, in the protocol's convention; or the variable POCOLD_FID_WEIGHTS. With
@@ -132,6 +135,7 @@ def evaluate(
             pictures=drawn,
             name=baseline or model.name,
             estimator=finder,
+            real_kept=real_kept,
             progress=progress,
         )
     if os.environ.get("RANK", "0") == "0":

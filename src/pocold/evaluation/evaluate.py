@@ -75,6 +75,7 @@ def evaluate(
     pictures: Path | None = None,
     name: str = "model",
     estimator: Callable[[Tensor], Tensor] | None = None,
+    real_kept: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Draw every pair's target, measure, and write ``report.json``, ``report.md``, ``sheet.png`` and ``pictures/``.
@@ -93,6 +94,8 @@ def evaluate(
         pictures: where drawn pictures are kept, ``out/pictures`` by default; two protocols may share them.
         name: what to call the painter in the report.
         estimator: adds ``pose_consistency``: any callable from ``(1, 3, H, W)`` in [-1, 1] to labels ``(1, H, W)``.
+        real_kept: folder where what Frechet distances need of the real pictures is kept, for other evaluations that
+            compare with the same; see :class:`pocold.evaluation.real.RealMoments`.
         progress: called in the first process with (what, done, all).
 
     Returns:
@@ -131,7 +134,8 @@ def evaluate(
         report: dict[str, Any] = {}
         with processes.together():
             if tools is not None:
-                measured = measure(selection, folder, protocol, size, tools, real_pictures, _part(shown, "measuring"))
+                bar = _part(shown, "measuring")
+                measured = measure(selection, folder, protocol, size, tools, real_pictures, bar, real_kept)
                 report = plan.report(plan.settings(painter), tools, real_pictures, measured, spent)
                 write_report(report, out)
                 write_sheet(selection, folder, measured.rows, out / "sheet.png", f"{name}, protocol {protocol.name}")

@@ -20,6 +20,7 @@ from pocold.evaluation import metrics
 from pocold.evaluation.drawing import picture_name
 from pocold.evaluation.features import load_inception, load_lpips, sha256, st_lpips_features
 from pocold.evaluation.protocols import Protocol, Resize, Size, fit
+from pocold.evaluation.real import RealMoments
 from pocold.evaluation.selection import RealPictures, Selection
 from pocold.imaging.images import Frame, load_image
 from pocold.models.perceptual import find_weights, load_st_lpips
@@ -158,6 +159,7 @@ def measure(
     tools: Instruments,
     real: RealPictures | None,
     progress: Progress | None = None,
+    kept: Path | None = None,
 ) -> Measurements:
     """Measure drawn pictures against the truth.
 
@@ -169,6 +171,7 @@ def measure(
         tools: the metrics.
         real: for Frechet distances.
         progress: called with (pictures looked at, pictures in all).
+        kept: folder of what is kept of the real pictures, see :class:`pocold.evaluation.real.RealMoments`.
 
     Raises:
         ValueError: if a picture is missing or cannot be read.
@@ -195,17 +198,17 @@ def measure(
         return result
     if real is None:
         raise ValueError(f"{', '.join(extractors)} needs real pictures to compare with")
-    real_moments = {name: metrics.Moments() for name in extractors}
-    for photo in real.photos():
-        compared = fit(photo, size or photo.size[::-1], protocol.resize).to(tools.device)
-        for name, extract in extractors.items():
-            real_moments[name].add(extract(compared))
-        result.real += 1
+
+    def looked() -> None:
+        nonlocal done
         done += 1
         if progress is not None:
             progress(done, total)
+
+    found = RealMoments(extractors, tools.files, size, protocol.resize, tools.device, kept).of(real, looked)
+    result.real = min(moments.count for moments in found.values())
     for name in extractors:
-        result.frechet[name] = metrics.frechet_distance(real_moments[name], drawn_moments[name])
+        result.frechet[name] = metrics.frechet_distance(found[name], drawn_moments[name])
     return result
 
 
