@@ -22,7 +22,7 @@ from pocold.models.autoencoder import load_autoencoder  # noqa: E402
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A data set of the size that plain cross-attention is made for, and an autoencoder."""
+    """A data set, and an autoencoder."""
     root = tmp_path_factory.mktemp("comparison")
     write_people(SyntheticConfig(seed=0, identities=3, per_identity=2, size=(128, 88), supersample=1), root / "data")
     pixel_autoencoder(root / "vae")
@@ -40,16 +40,16 @@ def arguments(module, place, *words):
 def test_all_variants_are_trained_go_on_and_stand_in_the_tables(place, capsys):
     budget = ("--steps", "1", "--seeds", "0", "1")
     few = ("--limit", "1", "--without", "st_lpips", "fd_stlpips")
-    one = ("--only", "pocold", "no-constraint")
+    one = ("--only", "constraint", "no-constraint")
     table.run(arguments(table, place, *budget, *few, *one))
-    assert "Not trained to the end: pocold, no-constraint." in capsys.readouterr().out
+    assert "Not trained to the end: constraint, no-constraint." in capsys.readouterr().out
     runs.run(arguments(runs, place, "--steps", "1", "--seeds", "0"))
     before = {path: path.stat().st_mtime_ns for path in (place / "out" / "1-steps").glob("*-0/checkpoints/*/*")}
     assert len(before) == 4 * len(VARIANTS)
     runs.run(arguments(runs, place, *budget, *one))
     assert all(path.stat().st_mtime_ns == then for path, then in before.items())  # what was done stays as it was
     said = capsys.readouterr().out
-    assert f"{place / 'out' / '1-steps' / 'pocold-0'}: done" in said
+    assert f"{place / 'out' / '1-steps' / 'constraint-0'}: done" in said
     table.run(arguments(table, place, *budget, *few, "--sheet", str(place / "sheet.png")))
     assert Image.open(place / "sheet.png").width > 6 * 88  # source, truth and four methods
     said = capsys.readouterr().out

@@ -1,7 +1,7 @@
 """Draws the attention: which points of the source a point of the target takes, with the pose constraint and without.
 
 A row per point: source, target with the point, then for each run the attention of the second level, averaged over its
-heads and layers, over the source. Needs runs of ``pocold`` and ``no-constraint`` of ``train``.
+heads and layers, over the source. Needs runs of ``constraint`` and ``no-constraint`` of ``train``.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pocold.models.attention import DoubleAttention
 from pocold.pipeline import PoseTransferPipeline
 
 NAME = "figure"
-RUNS = {"pocold": "constraint", "no-constraint": "without"}
+RUNS = {"constraint": "constraint", "no-constraint": "without"}
 PARTS = {"torso": (1, 2), "right arm": (16, 18, 20, 22), "left leg": (8, 10, 12, 14), "head": (23, 24)}
 
 
@@ -63,7 +63,8 @@ def run(arguments: argparse.Namespace) -> None:
         rows.append(row)
     for title, (weights, grid) in maps.items():
         shares[title] = same_part_share(weights, sample, grid)
-        print(f"{title}: {shares[title]:.3f} of the attention goes to the point's own part")
+        even = same_part_share(torch.full_like(weights, 1 / weights.shape[1]), sample, grid)
+        print(f"{title}: {shares[title]:.3f} of the attention goes to the point's own part (spread evenly: {even:.3f})")
     write_png(sheet_of_rows(rows, ["source", "target", *maps]), arguments.figure, {"picture": "attention"})
     print(arguments.figure)
 

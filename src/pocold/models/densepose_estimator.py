@@ -10,7 +10,7 @@ Legend: B batch, C channels, H W picture size, h w the size the network was trai
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, starmap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -266,9 +266,10 @@ def _look(picture: Image.Image, frame: PersonFrame, estimator: DensePoseEstimato
 
 @torch.no_grad()
 def look_twice(pictures: Tensor, estimator: DensePoseEstimator) -> Estimate:
-    """What the network says of pictures and of their mirror images, taken together, with U and V made smooth.
+    """What the network says of pictures and of their mirror images, taken together and made smooth.
 
-    Of the labels the mean probabilities, as logits; of U and V the mean over what says the same part as they do.
+    Of the labels the mean probabilities, as logits; of U and V the mean over what says the same part as they do, made
+    smooth (:func:`pocold.densepose.smoothing.smooth_coordinates`).
 
     Args:
         pictures: ``(B, 3, H, W)`` in [-1, 1], on the estimator's device.
@@ -289,8 +290,10 @@ def look_twice(pictures: Tensor, estimator: DensePoseEstimator) -> Estimate:
     weight, other_weight = ((found == best)[:, None] + _UNLIKELY for found in (part, exchanged[other_part]))
     uv = (weight * uv + other_weight * other_uv) / (weight + other_weight)
     rows = zip(best.numpy(), uv.numpy(), certain.numpy(), strict=True)
-    smooth = np.stack([smooth_coordinates(*row) for row in rows])
-    return Estimate(shares.clamp(min=_UNLIKELY).log(), torch.from_numpy(smooth))
+    parts, smooth = (torch.from_numpy(np.stack(some)) for some in zip(*starmap(smooth_coordinates, rows), strict=True))
+    other_half = (parts != best)[:, None]
+    shares = torch.where(other_half, shares[:, exchanged], shares)
+    return Estimate(shares.clamp(min=_UNLIKELY).log(), smooth)
 
 
 def _area(frame: PersonFrame) -> int:
