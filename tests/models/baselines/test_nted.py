@@ -104,7 +104,7 @@ def test_a_folder_gives_the_same_pictures(tmp_path):
 def test_impossible_settings_and_shapes():
     with pytest.raises(ValueError, match="two or more widths that num_heads=3 and norm_num_groups=4 divide"):
         NTED.from_preset("toy", num_heads=3)
-    with pytest.raises(ValueError, match="unknown preset 'base': expected one of nted, narrow, toy"):
+    with pytest.raises(ValueError, match="unknown preset 'base': expected one of nted, narrow, small, toy"):
         NTED.from_preset("base")
     model, (source, pose) = NTED.from_preset("toy"), inputs()
     with pytest.raises(ValueError, match=r"expected a pose \(B, 20, H, W\), got \(2, 19, 40, 30\)"):

@@ -100,7 +100,7 @@ def test_a_folder_gives_the_same_predictions(tmp_path):
 def test_impossible_settings(options, message):
     with pytest.raises(ValueError, match=message):
         PIDM.from_preset("toy", **options)
-    with pytest.raises(ValueError, match="unknown preset 'large': expected one of pidm, narrow, toy"):
+    with pytest.raises(ValueError, match="unknown preset 'large': expected one of pidm, narrow, small, toy"):
         PIDM.from_preset("large")
 
 
