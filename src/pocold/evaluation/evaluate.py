@@ -95,7 +95,7 @@ def evaluate(
         name: what to call the painter in the report.
         estimator: adds ``pose_consistency``: any callable from ``(1, 3, H, W)`` in [-1, 1] to labels ``(1, H, W)``.
         real_kept: folder where what Frechet distances need of the real pictures is kept, for other evaluations that
-            compare with the same; see :class:`pocold.evaluation.real.RealMoments`.
+            compare with the same; see :class:`pocold.evaluation.real_moments.RealMoments`.
         progress: called in the first process with (what, done, all).
 
     Returns:

@@ -20,7 +20,7 @@ from pocold.evaluation import metrics
 from pocold.evaluation.drawing import picture_name
 from pocold.evaluation.features import load_inception, load_lpips, sha256, st_lpips_features
 from pocold.evaluation.protocols import Protocol, Resize, Size, fit
-from pocold.evaluation.real import RealMoments
+from pocold.evaluation.real_moments import RealMoments
 from pocold.evaluation.selection import RealPictures, Selection
 from pocold.imaging.images import Frame, load_image
 from pocold.models.perceptual import find_weights, load_st_lpips
@@ -171,7 +171,7 @@ def measure(
         tools: the metrics.
         real: for Frechet distances.
         progress: called with (pictures looked at, pictures in all).
-        kept: folder of what is kept of the real pictures, see :class:`pocold.evaluation.real.RealMoments`.
+        kept: folder of what is kept of the real pictures, see :class:`pocold.evaluation.real_moments.RealMoments`.
 
     Raises:
         ValueError: if a picture is missing or cannot be read.
