@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
         pipeline = PoseTransferPipeline.from_pretrained(folder, dtype=torch.float32)
         maps[title] = attention_of(pipeline, sample, arguments.level, arguments.timestep)
     source, target = to_pil(torch.stack([sample["source"], sample["target"]]))
-    rows, shares = [], dict.fromkeys(maps, 0.0)
+    rows = []
     for labels in PARTS.values():
         found = _middle_of(sample["target_pose"], labels)
         if found is None:
@@ -62,9 +62,9 @@ def run(arguments: argparse.Namespace) -> None:
             row.append(_heat(source, own))
         rows.append(row)
     for title, (weights, grid) in maps.items():
-        shares[title] = same_part_share(weights, sample, grid)
+        share = same_part_share(weights, sample, grid)
         even = same_part_share(torch.full_like(weights, 1 / weights.shape[1]), sample, grid)
-        print(f"{title}: {shares[title]:.3f} of the attention goes to the point's own part (spread evenly: {even:.3f})")
+        print(f"{title}: {share:.3f} of the attention goes to the point's own part (spread evenly: {even:.3f})")
     write_png(sheet_of_rows(rows, ["source", "target", *maps]), arguments.figure, {"picture": "attention"})
     print(arguments.figure)
 

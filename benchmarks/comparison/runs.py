@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.comparison.variants import VARIANTS, Settings, with_steps
+from benchmarks.comparison.variants import SHAPES, VARIANTS, Settings, with_steps
 from pocold.training.checkpoints import Checkpoints, read_progress
 from pocold.training.config_files import CONFIG_FILE, check_same_run
 
@@ -33,7 +33,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     budget.add_argument("--minutes", type=float)
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--only", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
-    parser.add_argument("--size", choices=("narrow", "small", "toy"), default="narrow", help="of the networks")
+    parser.add_argument("--size", choices=list(SHAPES), default="narrow", help="of the networks")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--sampling-steps", type=int, default=20)

@@ -220,7 +220,7 @@ def test_u_and_v_of_a_large_photograph_are_smooth_inside_a_part_and_jump_between
 
 
 def test_it_looks_at_the_mirror_image_too():
-    """A network that sees nothing on the left, right lower legs as left ones, and U, V of 0.2, 0.3 everywhere."""
+    """A network that sees nothing on the left of a picture, and U, V of 0.2, 0.3 everywhere."""
 
     class HalfBlind(ByColour):
         def forward(self, pictures):
