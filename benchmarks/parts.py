@@ -38,8 +38,9 @@ def batches(data: Path, model: Path, refiner: Refiner, steps: int, limit: int) -
     """Held-out pairs, completed and drawn: see :class:`pocold.data.repairs.RepairPairs`, with an axis in front."""
     config = DataConfig(path=str(data), workers=0)
     how = RepairConfig(
-        count=limit, pipeline=str(model), steps=steps, backdrop_share=0.0, enlarges=refiner.config.enlarges
-    )
+        count=limit, pipeline=str(model), steps=steps, backdrop_share=0.0, enlarges=refiner.config.enlarges,
+        relit=refiner.config.relit,
+    )  # fmt: skip
     drawer = Drawer(how, torch.device("cpu"))
     for rows in repair_batches(open_validation_data(config, uv=True), config, how, drawer, limit, seed=0):
         yield sample_of(rows)

@@ -10,6 +10,7 @@ import torch
 
 from pocold.densepose.completion import complete
 from pocold.densepose.correspondence import Photograph, Surface
+from pocold.densepose.relighting import complete_relit
 from pocold.models.refiner import Refiner
 from pocold.people.rendering.render import random_person
 
@@ -35,7 +36,7 @@ def main() -> None:
     refiner = Refiner().eval()
     print("size, step, median ms, slowest ms")
     for size in ((256, 176), (512, 352)):
-        times: dict[str, list[float]] = {"warp": [], "complete": [], "refiner": []}
+        times: dict[str, list[float]] = {"warp": [], "complete": [], "relit": [], "refiner": []}
         for surface, labels, uv in pairs(size):
             start = time.perf_counter()
             surface.warp(labels, uv)
@@ -43,6 +44,9 @@ def main() -> None:
             start = time.perf_counter()
             picture, confidence = complete(surface, labels, uv)
             times["complete"].append(time.perf_counter() - start)
+            start = time.perf_counter()
+            complete_relit(surface, labels, uv)  # light and outline of the photograph are found for the first time
+            times["relit"].append(time.perf_counter() - start)
             seen = picture[None], picture[None], confidence[None, None], labels[None], uv[None]
             start = time.perf_counter()
             refiner(*seen)

@@ -26,7 +26,15 @@ from pocold.models.refiner import load_refiner
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 VAE, UNET = "runs/bundled-autoencoder/vae", "runs/bundled-steps/pipeline"
-REFINERS = ("first-refiner", "second-refiner", "third-refiner", "fourth-refiner", "refiner", "distilled-refiner")
+REFINERS = (
+    "first-refiner",
+    "second-refiner",
+    "third-refiner",
+    "fourth-refiner",
+    "refiner",
+    "distilled-refiner",
+    "relit-refiner",
+)
 ESTIMATORS = ("estimator", "photographs-estimator")
 DONE = "done.json"
 _FEW = ("--without", "fid", "fd_stlpips", "--steps", "1")  # of an evaluation at toy length

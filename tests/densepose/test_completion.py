@@ -18,10 +18,14 @@ HANDS, HEAD, TORSO = (3, 4), (23, 24), (1, 2)
 @pytest.fixture(scope="module")
 def views():
     """Labels ``(H, W)`` and U, V ``(2, H, W)`` in 0..255 of one person from the front and from behind."""
-    person = random_person(1, 0)
-    shots = [Shot(p.pose, p.view, p.crop) for p in map(parse_pose, ("relaxed:front", "hips:back"))]
-    maps = [picture.densepose for picture in person.draw(shots, (256, 176))]
-    return [(torch.from_numpy(p.labels.copy()), (torch.from_numpy(p.uv) * 255).round().to(torch.uint8)) for p in maps]
+    return [drawn("relaxed:front"), drawn("hips:back")]
+
+
+def drawn(name):
+    """Labels ``(H, W)`` and U, V ``(2, H, W)`` in 0..255 of one person."""
+    pose = parse_pose(name)
+    densepose = random_person(1, 0).draw([Shot(pose.pose, pose.view, pose.crop)], (256, 176))[0].densepose
+    return torch.from_numpy(densepose.labels.copy()), (torch.from_numpy(densepose.uv) * 255).round().to(torch.uint8)
 
 
 def places(labels, uv):
@@ -175,3 +179,41 @@ def test_a_hidden_arm_is_taken_from_the_other_arm(views):
     arm = among(views[1][0], (19, 21))
     assert arm.sum() > 100
     assert away_from(colours[:, arm], HAIR).median() < 2
+
+
+def test_an_arm_over_the_body_leaves_nothing_of_its_edges(views):
+    """Sleeves are wider than arms: beside an arm that lies over a shirt are pixels of the sleeve."""
+    labels, uv = drawn("crossed:front")
+    photograph, arms = painted(labels, uv), among(labels, (3, 4, *range(15, 23)))
+    beside = torch.from_numpy(binary_dilation(arms.numpy(), iterations=2)) & among(labels, TORSO)
+    far = (places(labels, uv)[..., 0].abs() < 0.1) & (places(labels, uv)[..., 2] < 0.5)  # not where arms begin
+    photograph.picture[:, beside & far] = torch.tensor((255, 0, 255), dtype=torch.uint8)[:, None]
+    assert (beside & far).sum() > 50
+    colours, _, (warped, _) = completed(photograph, views[0])
+    trunk_only = among(views[0][0], TORSO)
+    assert (away_from((warped[:, trunk_only] + 1) * 127.5, (255, 0, 255)) < 2).sum() > 50
+    assert not (away_from(colours[:, trunk_only], (255, 0, 255)) < 60).any()
+
+
+def test_a_print_stays_on_the_chest(views):
+    labels, uv = views[0]
+    photograph, place = painted(labels, uv), places(labels, uv)
+    star = among(labels, (2,)) & (place[..., 0].abs() < 0.06) & ((place[..., 2] - 0.5).abs() < 0.06)
+    photograph.picture[:, star] = torch.tensor((255, 255, 255), dtype=torch.uint8)[:, None]
+    assert star.sum() > 100
+    behind, _, _ = completed(photograph, views[1])
+    assert away_from(behind[:, trunk(*views[1])], SHIRT).max() < 2
+    front, _, _ = completed(photograph, views[0])
+    assert away_from(front[:, star], (255, 255, 255)).median() < 2
+
+
+def test_stripes_go_around_at_one_height(views):
+    """Seen from the side, the middle of a chest is taken from its flank: in the colour of a point lies its height."""
+    labels, uv = drawn("relaxed:side")
+    photograph, shirt = painted(labels, uv), among(labels, (*TORSO, *range(15, 23)))
+    photograph.picture[:, shirt] = (places(labels, uv)[..., 2][shirt] * 255).clamp(0, 255).to(torch.uint8)
+    colours, _, (_, visible) = completed(photograph, views[0])
+    height = places(*views[0])[..., 2]
+    hidden = trunk(*views[0]) & (visible < 1) & (height < 0.7)
+    assert hidden.sum() > 1000
+    assert ((colours[0, hidden] / 255 - height[hidden]).abs() > 0.02).float().mean() < 0.1

@@ -11,10 +11,13 @@ from scipy.ndimage import binary_dilation
 from pocold import AppearanceCode, DensePose, PoseTransferPipeline
 from pocold.densepose.completion import complete
 from pocold.densepose.correspondence import Photograph, Surface
+from pocold.densepose.relighting import complete_relit
 from pocold.diffusion.editing import EditedImage
 from pocold.diffusion.refining import refine
 from pocold.imaging.images import from_uint8
 from pocold.models.refiner import Refiner, load_refiner
+from pocold.people.poses import parse_pose
+from pocold.people.rendering.render import Shot, random_person
 
 SIZE = (64, 48)
 OPTIONS = {"num_inference_steps": 1, "output_type": "np"}
@@ -24,6 +27,14 @@ TINY = {"channels": (8, 12), "layers": (1, 1), "label_channels": 4}
 def tiny(seed=0, **changes):
     torch.manual_seed(seed)
     return Refiner(**{**TINY, **changes}).eval()
+
+
+@pytest.fixture(scope="module")
+def views():
+    """Labels and U, V in 0..255 of one person from the front and from behind."""
+    maps = [parse_pose(name) for name in ("relaxed:front", "hips:back")]
+    found = [found.densepose for found in random_person(1, 0).draw([Shot(p.pose, p.view, p.crop) for p in maps], SIZE)]
+    return [(torch.from_numpy(p.labels.copy()), (torch.from_numpy(p.uv) * 255).round().to(torch.uint8)) for p in found]
 
 
 def inputs(size=SIZE, count=2):
@@ -126,6 +137,33 @@ def test_a_folder_gives_the_same_pictures(tmp_path):
     assert torch.equal(loaded(*seen), refiner(*seen))
     with pytest.raises(ValueError, match="no such file"):
         load_refiner(tmp_path / "nowhere")
+
+
+def test_a_folder_written_before_relighting_loads_as_it_was(tmp_path):
+    tiny(relit=True).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    assert config.pop("relit") is True
+    path.write_text(json.dumps(config))
+    assert load_refiner(tmp_path).config.relit is False
+
+
+@pytest.mark.parametrize("relit", [False, True])
+def test_it_sees_the_photograph_in_the_light_that_it_has_learned_from(relit, views):
+    """A refiner that adds nothing shows what it was given."""
+    refiner = tiny(relit=relit)
+    with torch.no_grad():
+        refiner.conv_out.weight.zero_()
+        refiner.conv_out.bias.zero_()
+    (labels, uv), (other, other_uv) = views
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.randint(0, 256, (3, *labels.shape), generator=generator, dtype=torch.uint8)
+    surface = Surface(((1.0, (Photograph(picture, labels, uv),)),))
+    with torch.no_grad():
+        shown = refine(refiner, torch.zeros(1, 3, *labels.shape), [surface], other[None], other_uv[None].float() / 255)
+    given = [how(surface, other, other_uv)[0].clamp(-1, 1) for how in (complete, complete_relit)]
+    assert torch.equal(shown[0], given[relit])
+    assert not torch.equal(shown[0], given[not relit])
 
 
 def test_the_usual_size():
@@ -305,7 +343,10 @@ def test_what_is_seen_is_the_warp_and_certain():
     pose = figure()
     labels, uv = torch.from_numpy(pose.labels), torch.from_numpy(pose.uv)
     picture, confidence = complete(surface_of(pose, photo()), labels, uv)
-    rim = torch.from_numpy(binary_dilation(pose.labels == 0, np.ones((3, 3)))) & (labels > 0)
+    shifted = [np.roll(pose.labels, *by) for by in ((1, 0), (-1, 0), (1, 1), (-1, 1))]
+    edge = np.logical_or.reduce([pose.labels != other for other in shifted])  # its parts lie one over another
+    rim = torch.from_numpy(binary_dilation(pose.labels == 0, np.ones((3, 3))) | edge) & (labels > 0)
+    assert (~rim & (labels > 0)).sum() > 100
     seen = from_uint8(torch.from_numpy(np.asarray(photo()).copy())).permute(2, 0, 1)
     assert torch.equal(picture[:, ~rim], seen[:, ~rim])
     assert (confidence[~rim] == 1).all()

@@ -85,6 +85,17 @@ def test_resume_of_a_refiner_equals_a_straight_run_to_the_bit(refiner_config):
     assert all(not torch.equal(start[key], value) for key, value in a.items() if key.endswith("conv1.weight"))
 
 
+def test_pairs_are_completed_in_the_light_of_the_pose(refiner_config):
+    plain = changed(refiner_config, run={"max_steps": 1})
+    relit = changed(plain, pairs={"relit": True}, run={"output": f"{plain.run.output}-relit"})
+    assert [load_refiner(train_refiner(one)).config.relit for one in (plain, relit)] == [False, True]
+    first, other = (RepairPairs(Path(one.run.output) / "pairs")[0] for one in (plain, relit))
+    assert torch.equal(first["confidence"], other["confidence"])
+    assert not torch.equal(first["completed"], other["completed"])
+    with pytest.raises(ValueError, match=r"made with other settings.*\(relit: False there, True now"):
+        train_refiner(changed(relit, pairs={"folder": str(Path(plain.run.output) / "pairs")}))
+
+
 @pytest.mark.parametrize("enlarges", [1, 2])
 def test_pairs_are_drawn_by_a_pipeline_and_go_on_where_they_stopped(refiner_config, tmp_path, enlarges):
     PoseTransferPipeline.from_preset("toy", surface_hint=True).save_pretrained(tmp_path / "model")

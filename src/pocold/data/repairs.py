@@ -24,10 +24,12 @@ from pocold.data.pairs import Sample
 from pocold.densepose.completion import complete
 from pocold.densepose.correspondence import Photograph, Surface
 from pocold.densepose.maps import DensePose
+from pocold.densepose.relighting import complete_relit
 from pocold.imaging.files import read_json
 from pocold.imaging.images import from_uint8, to_bytes
 
-FORMAT = 3  # 1: completed from rims and faces; 2: without what stands off the body
+# 1: completed from rims and faces; 2: without what stands off the body; 3: with edges of arms over the body
+FORMAT = 4
 INDEX, _PARTIAL = "repairs.json", "partial.json"
 CHANNELS = {"drawn": 3, "completed": 3, "confidence": 1, "target": 3, "labels": 0, "uv": 2}  # 0: no axis of channels
 
@@ -182,17 +184,18 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 # -- what is computed of a pair ---------------------------------------------------------------------------------------
 
 
-def completed_rows(sample: Sample) -> dict[str, Tensor]:
+def completed_rows(sample: Sample, relit: bool = False) -> dict[str, Tensor]:
     """The rows of a pair but for ``drawn``, uint8; and with them the source: ``source``, ``source_labels``,
     ``source_uv``.
 
     Args:
         sample: with U and V.
+        relit: completed in the light of the pose.
     """
     steps = {role: (sample[f"{role}_uv"] * 255).round().to(torch.uint8) for role in ("source", "target")}  # type: ignore[literal-required]
     source = to_bytes(sample["source"])
     surface = Surface(((1.0, (Photograph(source, sample["source_pose"], steps["source"]),)),))
-    completed, confidence = complete(surface, sample["target_pose"], steps["target"])
+    completed, confidence = (complete_relit if relit else complete)(surface, sample["target_pose"], steps["target"])
     return {
         "completed": to_bytes(completed),
         "confidence": (confidence[None] * 255).round().to(torch.uint8),

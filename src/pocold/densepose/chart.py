@@ -24,15 +24,16 @@ def surface_chart() -> np.ndarray:
         return file["place"].astype(np.float32)
 
 
-def places(parts: np.ndarray, uv: np.ndarray) -> np.ndarray:
+def places(parts: np.ndarray, uv: np.ndarray, chart: np.ndarray | None = None) -> np.ndarray:
     """Where points lie on the resting body: float32 ``(..., 3)`` in metres, as :func:`surface_chart`.
 
     Args:
         parts: ``(...)``, labels 1..24.
         uv: uint8 ``(2, ...)``, U and V times 255.
+        chart: ``(25, 64, 64, 3)``, anything else that is known of every cell.
     """
     cells = uv.astype(np.int64) * _CELLS // 256
-    return surface_chart()[parts, cells[0], cells[1]]
+    return (surface_chart() if chart is None else chart)[parts, cells[0], cells[1]]
 
 
 def looks_exchanged(labels: np.ndarray, uv: np.ndarray) -> bool:

@@ -2,8 +2,9 @@
 
 Every (part, U, V) has a place on the body at rest (``surface_chart.npz``, see ``scripts/pack_surface_chart.py``), so
 "nearest" is measured in metres there and not in the picture: a back takes the colour of the front, an arm that of the
-other arm. Hands, feet and head are completed from their own kind where any of it is seen. What stands off the body is
-carried along with its outline (``outline.py``).
+other arm. Hands, feet and head are completed from their own kind where any of it is seen. Nothing is taken from pixels
+into which something else is mixed: the backdrop at the rim of the body, or an arm that lies over it. What stands off
+the body is carried along with its outline (``outline.py``).
 
 Legend: H W target size, M seen points of the body, N points to complete, K neighbours.
 """
@@ -13,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from scipy.ndimage import minimum_filter
+from scipy.ndimage import binary_dilation, minimum_filter
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -25,14 +26,24 @@ from pocold.imaging.images import from_uint8
 # What a metre counts for: through the body from front to back less, so that a back takes the front's colour at the same
 # height. Not through the head, whose back is hair and whose front is a face.
 _DEPTH, _HEAD_DEPTH = 0.35, 1.5
+# Clothes are the same all around at one height (stripes, waists, hems), so that on the trunk height counts for more,
+# from where the thighs begin.
+_HEIGHT, _THIGHS = 2.0, 0.04
+_TRUNK = (1, 2, *range(15, 23))
+# Metres from the middle of a chest, and up, within which there are prints, buttons, ties and necklines, which no back
+# has: where the colour there differs by this of 2 from what lies as far beyond that line, a back takes the latter.
+_MIDDLE, _CHEST, _PRINT = 0.08, 0.25, 0.2
+_BACK, _FRONT = 1, 2
 _MIRROR_COST = 0.03  # metres that the mirror image of the body is further away
-_NEIGHBOURS = 8
+_NEIGHBOURS = 4
 _SPREAD = 0.3  # neighbours this share of the distance further away still count
 # A head is hair above the hairline and behind the ears, in metres up and backwards on the resting body, and face or
 # neck below; the hairline is a band, for not all people have the same. Face and hair are a long way from each other:
 # the back of a head takes what the front shows at its very top, not eyes.
 _HAIRLINE, _HAIR, _BEHIND_EARS, _NECK, _HAIR_APART = 0.915, 0.945, -0.04, 0.80, 0.5
 _RIM = np.ones((3, 3), bool)  # beside the backdrop, also over a corner
+_OVERLAP = 0.12  # metres; neighbours in a picture that are further apart on the body lie one over the other
+_EDGE = 80  # an edge of what lies over something, sleeve included, is this part of the height wide
 _REACH = 0.1  # metres over which confidence falls to 1/e
 _STANDS_OFF = 0.5  # of the confidence in what stands off the body: no map says that it does
 # Kinds of skin that clothes must not be drawn onto, and the rest.
@@ -50,11 +61,11 @@ def complete(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tens
 
     Returns:
         float32 ``(3, H, W)`` in [-1, 1], equal to :meth:`Surface.warp` where the point of the body is seen other than
-        at the rim of the body, and in the background save for what stands off the body; and the confidence, float32
+        at an edge of the body, and in the background save for what stands off the body; and the confidence, float32
         ``(H, W)``: 1 where the very point is seen, towards 0 with the distance of what was taken instead, 0 in a
         background that was filled, and at most 0.5 for what stands off the body.
     """
-    picture, visible = _without_rims(surface).warp(labels, uv)
+    picture, visible = _without_edges(surface).warp(labels, uv)
     steps = (uv.float() * 255).round().to(torch.uint8) if uv.is_floating_point() else uv
     picture, confidence = _complete_body(surface, labels, steps, picture, visible)
     for weight, photographs in surface.layers:
@@ -103,7 +114,7 @@ def _nearest_colours(photographs: tuple[Photograph, ...], parts: np.ndarray, uv:
         uv: uint8 ``(2, N)``.
     """
     shown = np.concatenate([photo.labels.flatten().numpy() for photo in photographs])
-    inside = np.concatenate([_inside(photo.labels.numpy()).ravel() for photo in photographs])
+    inside = np.concatenate([_inside(photo).ravel() for photo in photographs])
     body = np.flatnonzero((shown > 0) & (shown < BESIDE))
     colours = np.zeros((3, len(parts)), np.float32)
     distance = np.full(len(parts), np.inf, np.float32)
@@ -126,41 +137,76 @@ def _nearest_colours(photographs: tuple[Photograph, ...], parts: np.ndarray, uv:
         found = _places(seen[sources], points[:, sources], depth)
         mirrored = found * np.array([-1, 1, 1, 1, 1], np.float32) + np.array([0, 0, 0, _MIRROR_COST, 0], np.float32)
         tree = cKDTree(np.concatenate([found, mirrored]), balanced_tree=False, compact_nodes=False)
-        count = min(_NEIGHBOURS, 2 * len(sources))
-        far, index = tree.query(_places(parts[targets], uv[:, targets], depth), k=count)
-        far, index = far.reshape(len(targets), count), index.reshape(len(targets), count)
-        scale = _SPREAD * far[:, :1] + 1e-3
-        weights = np.exp(-(((far - far[:, :1]) / scale) ** 2))
-        weights /= weights.sum(1, keepdims=True)
-        colours[:, targets] = (values[:, sources[index % len(sources)]] * weights).sum(-1)
-        distance[targets] = far[:, 0]
+        both = np.tile(sources, 2)
+        wanted = _places(parts[targets], uv[:, targets], depth)
+        colours[:, targets], distance[targets], nearest = _taken(tree, wanted, values[:, both])
+        middle = (seen[both[nearest]] == _FRONT) & _middle_of_back(parts[targets], uv[:, targets])
+        if middle.any():
+            beyond = wanted[middle]
+            beyond[:, 0] = 2 * _MIDDLE - np.abs(beyond[:, 0])
+            other, _, _ = _taken(tree, beyond, values[:, both])
+            own = colours[:, targets[middle]]
+            colours[:, targets[middle]] = np.where(np.abs(other - own).mean(0) > _PRINT, other, own)
     return torch.from_numpy(colours), torch.from_numpy(distance)
 
 
-def _without_rims(surface: Surface) -> Surface:
-    """A surface whose photographs do not show what lies at the rim of the body: seen from another side, rims become
-    spots and seams of the backdrop. A kind of which nothing but rim is seen keeps it."""
-    layers = [(weight, tuple(map(_without_rim, photographs))) for weight, photographs in surface.layers]
+def _middle_of_back(parts: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """bool ``(N,)``: where fronts may have a print."""
+    place = places(parts, uv)
+    return (parts == _BACK) & (np.abs(place[:, 0]) < _MIDDLE) & (place[:, 2] > _CHEST)
+
+
+def _taken(tree: cKDTree, wanted: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Colours ``(3, N)`` of the nearest of ``pixels (3, M)``, which lie at the tree's places, mixed; the distances
+    ``(N,)`` and indices ``(N,)`` of the very nearest."""
+    count = min(_NEIGHBOURS, pixels.shape[1])
+    far, index = tree.query(wanted, k=count)
+    far, index = far.reshape(len(wanted), count), index.reshape(len(wanted), count)
+    scale = _SPREAD * far[:, :1] + 1e-3
+    weights = np.exp(-(((far - far[:, :1]) / scale) ** 2))
+    weights /= weights.sum(1, keepdims=True)
+    return (pixels[:, index] * weights).sum(-1), far[:, 0], index[:, 0]
+
+
+def _without_edges(surface: Surface) -> Surface:
+    """A surface whose photographs do not show what lies at edges of the body: seen from another side, edges become
+    spots and seams. A kind of which nothing but edges is seen keeps them."""
+    layers = [(weight, tuple(map(_without_edge, photographs))) for weight, photographs in surface.layers]
     return Surface(tuple(layers))
 
 
 @lru_cache(maxsize=8)  # of the same photographs for every pose
-def _without_rim(photo: Photograph) -> Photograph:
-    labels = photo.labels.numpy()
-    inside = _inside(labels)
+def _without_edge(photo: Photograph) -> Photograph:
+    labels, inside = photo.labels.numpy(), _inside(photo)
     better = frozenset[int]().union(*(kind for kind in _KINDS if (inside & np.isin(labels, list(kind))).any()))
-    rim = ~inside & np.isin(labels, list(better))
-    return replace(photo, labels=torch.from_numpy(np.where(rim, HIDDEN, labels)))
+    edge = ~inside & np.isin(labels, list(better))
+    return replace(photo, labels=torch.from_numpy(np.where(edge, HIDDEN, labels)))
 
 
-def _inside(labels: np.ndarray) -> np.ndarray:
-    """bool ``(H, W)``: on the body and not at its rim, into whose pixels the colour of the backdrop is mixed."""
-    return minimum_filter(labels, footprint=_RIM, mode="nearest") > 0
+@lru_cache(maxsize=8)
+def _inside(photo: Photograph) -> np.ndarray:
+    """bool ``(H', W')``: on the body and at no edge of it, into whose pixels another colour is mixed."""
+    labels = photo.labels.numpy()
+    return (minimum_filter(labels, footprint=_RIM, mode="nearest") > 0) & ~_overlapping(labels, photo.uv.numpy())
+
+
+def _overlapping(labels: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """bool ``(H', W')``: within an edge of where one part of the body lies over another."""
+    body = (labels > 0) & (labels < BESIDE)
+    place, edge = places(np.where(body, labels, 0), uv), np.zeros(labels.shape, bool)
+    for axis in (0, 1):
+        near, far = (slice(None),) * axis + (slice(1, None),), (slice(None),) * axis + (slice(None, -1),)
+        gap = np.linalg.norm(place[near] - place[far], axis=-1)
+        jump = (gap > _OVERLAP) & (labels[near] != labels[far]) & body[near] & body[far]
+        edge[near] |= jump
+        edge[far] |= jump
+    wider = round(len(labels) / _EDGE) - 1
+    return binary_dilation(edge, iterations=wider) if wider > 0 else edge
 
 
 def _places(parts: np.ndarray, uv: np.ndarray, depth: float) -> np.ndarray:
-    """Places ``(N, 5)`` in metres, the second scaled by ``depth``; the fourth is for what the mirror image costs, the
-    fifth keeps hair from faces."""
+    """Places ``(N, 5)`` in metres, the second scaled by ``depth``, the third on the trunk by its height; the fourth is
+    for what the mirror image costs, the fifth keeps hair from faces."""
     place = np.zeros((len(parts), 5), np.float32)
     place[:, :3] = places(parts, uv)
     up, back = place[:, 2], place[:, 1]
@@ -168,4 +214,5 @@ def _places(parts: np.ndarray, uv: np.ndarray, depth: float) -> np.ndarray:
     hair[(back > _BEHIND_EARS) & (up > _NECK)] = 1
     place[:, 4] = _HAIR_APART * hair * np.isin(parts, list(_HEAD))
     place[:, 1] *= depth
+    place[:, 2] += (_HEIGHT - 1) * np.maximum(up - _THIGHS, 0) * np.isin(parts, _TRUNK)
     return place

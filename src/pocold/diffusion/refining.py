@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pocold.densepose.completion import complete
 from pocold.densepose.correspondence import Surface
+from pocold.densepose.relighting import complete_relit
 from pocold.diffusion.editing import EditedImage
 from pocold.models.refiner import Refiner, enlarged
 
@@ -38,7 +39,8 @@ def refine(
     """
     drawn = enlarged(drawn, (labels.shape[-2], labels.shape[-1]))
     surfaces = [*surfaces] * len(labels) if len(surfaces) == 1 else surfaces
-    pairs = [complete(surface, *pose) for surface, *pose in zip(surfaces, labels, uv, strict=True)]
+    completion = complete_relit if refiner.config.relit else complete
+    pairs = [completion(surface, *pose) for surface, *pose in zip(surfaces, labels, uv, strict=True)]
     device, dtype = drawn.device, refiner.dtype
     completed = torch.stack([picture for picture, _ in pairs]).to(device)
     confidence = torch.stack([certain for _, certain in pairs])[:, None].to(device)

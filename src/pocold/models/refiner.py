@@ -52,10 +52,14 @@ class Refiner(ModelMixin, ConfigMixin):
         label_channels: of the embedding of DensePose's labels.
         enlarges: how many times smaller the pictures were drawn that it has learned from: a pipeline draws at
             1/enlarges of the size, and the refiner brings them to it.
+        relit: whether it has learned from photographs that were completed in the light of the pose
+            (``pocold.densepose.relighting``): a pipeline completes them likewise.
 
     Raises:
         ValueError: for impossible widths or layers, or a factor below 1.
     """
+
+    later_config_keys = frozenset({"relit"})  # configurations written before it existed mean the default
 
     @register_to_config
     def __init__(
@@ -64,6 +68,7 @@ class Refiner(ModelMixin, ConfigMixin):
         layers: Sequence[int] = (1, 1, 2, 2),
         label_channels: int = 8,
         enlarges: int = 1,
+        relit: bool = False,
     ) -> None:
         super().__init__()
         _check_settings(channels, layers, label_channels, enlarges)
@@ -92,7 +97,7 @@ class Refiner(ModelMixin, ConfigMixin):
             drawn: ``(B, 3, H, W)`` in [-1, 1], decoded from the diffusion model's latents, and brought to the size by
                 :func:`enlarged`.
             completed: ``(B, 3, H, W)`` in [-1, 1], the photograph in the target's pose; see
-                ``pocold.densepose.completion``.
+                ``pocold.densepose.completion`` and, for refiners that are ``relit``, ``relighting``.
             confidence: ``(B, 1, H, W)`` in [0, 1], of ``completed``.
             labels: of the pose, integers 0..24, ``(B, H, W)``.
             uv: of the pose, ``(B, 2, H, W)`` in [0, 1].

@@ -96,7 +96,7 @@ def build_refiner(config: RefinerTrainConfig) -> Refiner:
     settings = config.model
     if settings.init is not None:
         refiner = load_refiner(Path(settings.init))
-        refiner.register_to_config(enlarges=config.pairs.enlarges)
+        refiner.register_to_config(enlarges=config.pairs.enlarges, relit=config.pairs.relit)
         return refiner
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
@@ -106,6 +106,7 @@ def build_refiner(config: RefinerTrainConfig) -> Refiner:
             layers=settings.layers,
             label_channels=settings.label_channels,
             enlarges=config.pairs.enlarges,
+            relit=config.pairs.relit,
         )
 
 
@@ -237,6 +238,7 @@ def _open_pairs(config: RefinerTrainConfig, start: Start, drawer: Drawer, report
     about: dict[str, Any] = {
         "split": config.data.split, "pairs": count, "frame": config.data.frame,
         "size": list(config.data.size or ()), "seed": config.run.seed, "backdrop_share": config.pairs.backdrop_share,
+        "relit": config.pairs.relit,
         "photographs": files_checksum(find_photographs(config.pairs.photographs, "pairs.photographs")),
         **made_of_data(data), **drawer.about(),
     }  # fmt: skip

@@ -34,6 +34,7 @@ class RepairConfig:
         steps: Denoising steps; None takes the pipeline's own.
         enlarges: How many times smaller the pipeline draws than the pictures are, so that the refiner learns to
             enlarge; of a refiner to start from (model.init) the factor is replaced.
+        relit: Photographs are completed in the light of the pose; likewise replaced.
         at_once: Pairs drawn at once.
         backdrop_share: Share of the pairs before another backdrop; needs garment maps.
         photographs: Folders of pictures to use as backdrops; without any they are drawn.
@@ -44,6 +45,7 @@ class RepairConfig:
     pipeline: str | None = None
     steps: int | None = None
     enlarges: int = 1
+    relit: bool = False
     at_once: int = 8
     backdrop_share: float = 0.25
     photographs: tuple[str, ...] = ()

@@ -110,7 +110,7 @@ class _Completed(Dataset[Rows]):
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         if float(torch.rand((), generator=generator)) < self.config.backdrop_share:
             sample = change_backdrop(sample, self.photographs, generator)
-        return completed_rows(sample)
+        return completed_rows(sample, self.config.relit)
 
 
 def repair_batches(
