@@ -1,7 +1,10 @@
 """``benchmarks.comparison`` at toy size: costs, runs that go on, tables, verdicts."""
 
 import argparse
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +85,25 @@ def test_minutes_are_those_of_all_starts(place, capsys):
         runs.run(arguments(runs, place, *words, "--learning-rate", "0.1"))
     with pytest.raises(ValueError, match="a budget must be above 0: --steps or --minutes"):
         runs.run(arguments(runs, place, "--steps", "0"))
+
+
+@pytest.mark.slow
+def test_told_to_stop_it_begins_with_nothing_else_and_goes_on_later(place):
+    """A batch of 20,000 steps takes minutes: the signal comes while the first variant is trained."""
+    words = ["--steps", "20000", "--seeds", "7", "--only", "pocold", "nted"]
+    asked = arguments(runs, place, *words)
+    first, second = (runs.run_folder(asked, name, 7) for name in asked.only)
+    shared = [place / "data", "--vae", place / "vae", "--out", place / "out", "--size", "toy", "--batch-size", "2"]
+    command = [sys.executable, "-m", "benchmarks.comparison", "train", *map(str, shared), *words]
+    with subprocess.Popen([*command, "--sampling-steps", "2"], cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        while not (first / "log.jsonl").exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+    steps, _ = runs.spent(first)
+    assert 0 < steps < 20_000
+    assert not runs.is_done(asked, "pocold", 7)
+    assert not second.exists()
 
 
 def values(*numbers):
