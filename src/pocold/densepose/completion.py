@@ -31,7 +31,7 @@ _DEPTH, _HEAD_DEPTH = 0.35, 1.5
 _HEIGHT, _THIGHS = 2.0, 0.04
 _TRUNK = (1, 2, *range(15, 23))
 # Metres from the middle of a chest, and up, within which there are prints, buttons, ties and necklines, which no back
-# has: where the colour there differs by this of 2 from what lies as far beyond that line, a back takes the latter.
+# has: where the colour there differs by this of 2 from what lies beyond that line, a back takes the latter.
 _MIDDLE, _CHEST, _PRINT = 0.08, 0.25, 0.2
 _BACK, _FRONT = 1, 2
 _MIRROR_COST = 0.03  # metres that the mirror image of the body is further away
@@ -143,10 +143,13 @@ def _nearest_colours(photographs: tuple[Photograph, ...], parts: np.ndarray, uv:
         middle = (seen[both[nearest]] == _FRONT) & _middle_of_back(parts[targets], uv[:, targets])
         if middle.any():
             beyond = wanted[middle]
-            beyond[:, 0] = 2 * _MIDDLE - np.abs(beyond[:, 0])
+            beyond[:, 0] = 1.5 * _MIDDLE - 0.5 * np.abs(beyond[:, 0])  # not as far as flanks, which are darker
             other, _, _ = _taken(tree, beyond, values[:, both])
             own = colours[:, targets[middle]]
-            colours[:, targets[middle]] = np.where(np.abs(other - own).mean(0) > _PRINT, other, own)
+            printed = np.abs(other - own).mean(0) > _PRINT
+            if not printed.all():  # as bright as what is left around it
+                other += np.median((own - other)[:, ~printed], axis=1, keepdims=True)
+            colours[:, targets[middle]] = np.where(printed, other, own)
     return torch.from_numpy(colours), torch.from_numpy(distance)
 
 
