@@ -15,21 +15,17 @@ FRONT = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)
 
 def turned_map(parts, turn, side=160):
     """Labels, U, V of limbs turned by a rotation and seen from far away, and their true normals."""
+    part, u, v = (grid.ravel() for grid in np.meshgrid(parts, np.arange(256), np.arange(256), indexing="ij"))
+    axes = (FRONT @ turn.T).T
+    place, normals = (values[part, u // 4, v // 4] @ axes for values in (surface_chart(), resting_normals()))
+    x, y = ((place - place.mean(0))[:, :2] * side + side / 2).round().astype(int).T
+    shown = (x >= 0) & (y >= 0) & (x < side) & (y < side) & (normals[:, 2] < 0)
+    order = np.flatnonzero(shown)[place[shown, 2].argsort()[::-1]]  # of points at one pixel the nearest is written last
     labels, uv = np.zeros((side, side), np.uint8), np.zeros((2, side, side), np.uint8)
-    depth, truth = np.full((side, side), np.inf), np.full((side, side, 3), np.nan)
-    steps = np.arange(256)
-    middle = surface_chart()[list(parts)].mean((0, 1, 2)) @ (FRONT @ turn.T).T
-    for part in parts:
-        u, v = (grid.ravel() for grid in np.meshgrid(steps, steps, indexing="ij"))
-        place = surface_chart()[part, u // 4, v // 4] @ (FRONT @ turn.T).T
-        normals = resting_normals()[part, u // 4, v // 4] @ (FRONT @ turn.T).T
-        x, y = ((place - middle)[:, :2] * side + side / 2).round().astype(int).T
-        inside = (x >= 0) & (y >= 0) & (x < side) & (y < side) & (normals[:, 2] < 0)
-        for i in np.flatnonzero(inside):
-            if place[i, 2] < depth[y[i], x[i]]:
-                at = y[i], x[i]
-                depth[at], labels[at], uv[:, *at] = place[i, 2], part, (u[i], v[i])
-                truth[at] = normals[i] * [1, 1, -1]
+    truth = np.full((side, side, 3), np.nan)
+    at = y[order], x[order]
+    labels[at], truth[at] = part[order], normals[order] * [1, 1, -1]
+    uv[0][at], uv[1][at] = u[order], v[order]
     return labels, uv, truth
 
 
