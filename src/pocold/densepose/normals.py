@@ -16,6 +16,9 @@ from pocold.densepose.chart import places, surface_chart
 
 # What turns together, both sides of it. Hands and feet are left out: bent, and too small to be told from their maps.
 _LIMBS = ((1, 2), (7, 9), (8, 10), (11, 13), (12, 14), (15, 17), (16, 18), (19, 21), (20, 22), (23, 24))
+_LIMB_OF = np.zeros(256, np.uint8)  # of a label; 0 for none
+for _number, _parts in enumerate(_LIMBS, 1):
+    _LIMB_OF[list(_parts)] = _number
 _FEW = 24  # pixels of a limb below which its rotation cannot be told
 _SMOOTH = 1.5  # cells of the chart
 _RIDGE = 1e-4  # of the places' spread: a limb of which one side is seen is nearly flat
@@ -32,12 +35,14 @@ def surface_normals(labels: np.ndarray, uv: np.ndarray) -> np.ndarray:
         float32 ``(H, W, 3)``; not a number off the body, on hands and feet, and on limbs of a few pixels.
     """
     normals = np.full((*labels.shape, 3), np.nan, np.float32)
-    for limb in _LIMBS:
-        y, x = np.nonzero(np.isin(labels, limb))
-        if len(y) >= _FEW:
-            parts, steps = labels[y, x], uv[:, y, x]
-            turn = _rotation(places(parts, steps), np.stack([x, y], axis=1))
-            normals[y, x] = places(parts, steps, resting_normals()) @ turn.T
+    y, x = np.nonzero(_LIMB_OF[labels])
+    limbs = _LIMB_OF[labels[y, x]]
+    for limb in np.unique(limbs):
+        rows, columns = y[limbs == limb], x[limbs == limb]
+        if len(rows) >= _FEW:
+            parts, steps = labels[rows, columns], uv[:, rows, columns]
+            turn = _rotation(places(parts, steps), np.stack([columns, rows], axis=1))
+            normals[rows, columns] = places(parts, steps, resting_normals()) @ turn.T
     return normals
 
 

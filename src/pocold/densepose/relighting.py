@@ -21,6 +21,7 @@ from pocold.densepose.normals import surface_normals
 
 _COLOURS = 4
 _ROUNDS = 8
+_ENOUGH = 4000  # pixels, or a few more, to fit the light to
 _OFF = 0.2  # natural logarithm of brightness from which a pixel counts a quarter: folds, prints, shadows
 # Mean and deviation of the form over 125 pairs of drawn people: light comes from above and in front.
 _MEAN = np.array([-0.01, -0.2, 0.01, 0.0, 0.02, -0.02, -0.22, 0.06])
@@ -55,10 +56,13 @@ def fitted_light(photo: Photograph) -> np.ndarray:
     known = (minimum_filter(labels, 3) > 0) & np.isfinite(normals[..., 0])
     precision = np.diag(_DEVIATION**-2)
     light = _MEAN
-    if known.sum() < _COLOURS:
+    y, x = np.nonzero(known)
+    if len(y) < _COLOURS:
         return light
-    bright = np.log(_linear(photo.picture.numpy()[:, known].T / 255.0))  # (N, 3)
-    form, mean = _form(normals[known]), bright.mean(1)
+    some = slice(None, None, max(len(y) // _ENOUGH, 1))
+    y, x = y[some], x[some]
+    bright = np.log(_linear(photo.picture.numpy()[:, y, x].T / 255.0))  # (N, 3)
+    form, mean = _form(normals[y, x]), bright.mean(1)
     order = mean.argsort()
     colours = (bright - (form @ light)[:, None])[order[np.linspace(0, len(order) - 1, _COLOURS + 2)[1:-1].astype(int)]]
     for _ in range(_ROUNDS):
@@ -86,13 +90,17 @@ def shading(labels: np.ndarray, uv: np.ndarray, light: np.ndarray) -> np.ndarray
         uv: uint8 ``(2, H, W)``.
         light: ``(C,)``, of :func:`fitted_light`.
     """
-    normals = surface_normals(labels, uv)
-    known, body = np.isfinite(normals[..., 0]), (labels > 0) & (labels < BESIDE)
-    shade = np.zeros(labels.shape, np.float32)
+    body, shade = (labels > 0) & (labels < BESIDE), np.zeros(labels.shape, np.float32)
+    rows, columns = (np.flatnonzero(body.any(axis)) for axis in (1, 0))
+    if len(rows) == 0:
+        return shade
+    inside = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    normals, own = surface_normals(labels[inside], uv[:, *inside]), shade[inside]
+    known = np.isfinite(normals[..., 0])
     if known.any():
-        shade[known] = (_form(normals[known]) @ light).clip(-_STRONGEST, _STRONGEST)
+        own[known] = (_form(normals[known]) @ light).clip(-_STRONGEST, _STRONGEST)
         nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
-        shade = np.where(body, shade[tuple(nearest)], np.float32(0))
+        own[:] = np.where(body[inside], own[tuple(nearest)], 0)
     return shade
 
 
