@@ -33,6 +33,7 @@ _TRUNK = (1, 2, *range(15, 23))
 # Metres from the middle of a chest, and up, within which there are prints, buttons, ties and necklines, which no back
 # has: where the colour there differs by this of 2 from what lies beyond that line, a back takes the latter.
 _MIDDLE, _CHEST, _PRINT = 0.08, 0.25, 0.2
+_PRINT_EDGE = 0.02  # metres around it
 _BACK, _FRONT = 1, 2
 _MIRROR_COST = 0.03  # metres that the mirror image of the body is further away
 _NEIGHBOURS = 4
@@ -142,14 +143,8 @@ def _nearest_colours(photographs: tuple[Photograph, ...], parts: np.ndarray, uv:
         colours[:, targets], distance[targets], nearest = _taken(tree, wanted, values[:, both])
         middle = (seen[both[nearest]] == _FRONT) & _middle_of_back(parts[targets], uv[:, targets])
         if middle.any():
-            beyond = wanted[middle]
-            beyond[:, 0] = 1.5 * _MIDDLE - 0.5 * np.abs(beyond[:, 0])  # not as far as flanks, which are darker
-            other, _, _ = _taken(tree, beyond, values[:, both])
             own = colours[:, targets[middle]]
-            printed = np.abs(other - own).mean(0) > _PRINT
-            if not printed.all():  # as bright as what is left around it
-                other += np.median((own - other)[:, ~printed], axis=1, keepdims=True)
-            colours[:, targets[middle]] = np.where(printed, other, own)
+            colours[:, targets[middle]] = _without_print(tree, wanted[middle], values[:, both], own)
     return torch.from_numpy(colours), torch.from_numpy(distance)
 
 
@@ -157,6 +152,21 @@ def _middle_of_back(parts: np.ndarray, uv: np.ndarray) -> np.ndarray:
     """bool ``(N,)``: where fronts may have a print."""
     place = places(parts, uv)
     return (parts == _BACK) & (np.abs(place[:, 0]) < _MIDDLE) & (place[:, 2] > _CHEST)
+
+
+def _without_print(tree: cKDTree, wanted: np.ndarray, pixels: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """``own (3, N)``, the colours of the front's middle, with those further out in place of a print and of its edge."""
+    beyond = wanted.copy()
+    beyond[:, 0] = 1.5 * _MIDDLE - 0.5 * np.abs(beyond[:, 0])  # not as far as flanks, which are darker
+    other, _, _ = _taken(tree, beyond, pixels)
+    printed = np.abs(other - own).mean(0) > _PRINT
+    if not printed.any():
+        return own
+    printed |= cKDTree(wanted[printed]).query(wanted)[0] < _PRINT_EDGE
+    if not printed.all():  # as bright as what is left around it
+        other += np.median((own - other)[:, ~printed], axis=1, keepdims=True)
+    mixed: np.ndarray = np.where(printed, other, own)
+    return mixed
 
 
 def _taken(tree: cKDTree, wanted: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
