@@ -5,7 +5,7 @@
 Held-out pairs of DATA (as ``pocold evaluate`` takes it; U and V are needed), evenly spread, with exact maps. Every row
 is of the same pairs and the same noise:
 
-    completed        the photograph completed on the body, no network
+    completed        the photograph completed on the body as the refiner is given it, no network
     diffusion        what the diffusion model draws, enlarged, without the refiner
     not completed    the refiner, given what was drawn in place of the completed photograph
     N evaluations    the whole pipeline with so many denoising steps
