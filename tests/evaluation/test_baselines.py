@@ -101,10 +101,11 @@ def test_warping_into_the_own_pose_changes_little_and_into_another_gains_much(pa
 
 
 def test_completing_keeps_what_the_warp_shows(pairs):
-    """But for what lies at the rim of the body in the photograph."""
+    """But for what lies at the rim of the body in the photograph, or where one part of it may lie over another."""
     warped, completed = (arrays(painter()(pairs, SIZE, "pad")) for painter in (WarpSource, CompleteSource))
     for before, after, (source, target) in zip(warped, completed, pairs, strict=True):
-        rim = binary_dilation(source.labels == 0, np.ones((3, 3))) & (source.labels > 0)
+        beside = [np.roll(source.labels, *by) != source.labels for by in ((1, 0), (-1, 0), (1, 1), (-1, 1))]
+        rim = (binary_dilation(source.labels == 0, np.ones((3, 3))) | np.any(beside, axis=0)) & (source.labels > 0)
         shown, wanted = ((torch.from_numpy(view.labels), torch.from_numpy(view.uv)) for view in (source, target))
         inner = torch.from_numpy(np.where(rim, HIDDEN, source.labels))
         index, _ = surface_correspondence(*wanted, *shown)
