@@ -16,7 +16,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from pocold.densepose.completion import complete
-from pocold.densepose.correspondence import BESIDE, HIDDEN, Photograph, Surface
+from pocold.densepose.correspondence import BESIDE, HIDDEN, Photograph, Surface, uv_steps
 from pocold.densepose.encoding import resize_labels
 from pocold.densepose.labels import body_part_labels
 from pocold.densepose.maps import DensePose, PoseInput
@@ -265,8 +265,7 @@ def photographed(
         wanted = torch.tensor(sorted(body_part_labels(parts)), device=labels.device)
         labels = labels.masked_fill(~torch.isin(labels.long(), wanted), HIDDEN)
     pixels = torch.from_numpy(images.to_uint8(pictures)).permute(0, 3, 1, 2).contiguous()
-    steps = (uv.float() * 255).round().to(torch.uint8)
-    rows = zip(pixels, labels.to(torch.uint8).cpu(), steps.cpu(), strict=True)
+    rows = zip(pixels, labels.to(torch.uint8).cpu(), uv_steps(uv).cpu(), strict=True)
     return tuple(Surface(((1.0, (Photograph(*row),)),)) for row in rows)
 
 

@@ -19,6 +19,7 @@ from pocold.densepose.correspondence import (
     Photograph,
     Surface,
     surface_correspondence,
+    uv_steps,
     warp_by_surface,
 )
 from pocold.densepose.holes import fill_holes
@@ -305,7 +306,7 @@ def surface_keys(
     """The optional keys made of U and V ``(2, H, W)``: ``warped`` and ``visible``, both ``_uv``, as asked for."""
     keys = {"source_uv": source_uv, "target_uv": target_uv} if uv else {}
     if surface_hint and completed:
-        shown = Photograph(to_bytes(sample["source"]), sample["source_pose"], (source_uv * 255).round().to(torch.uint8))
+        shown = Photograph(to_bytes(sample["source"]), sample["source_pose"], uv_steps(source_uv))
         keys["warped"], keys["visible"] = complete(Surface(((1.0, (shown,)),)), sample["target_pose"], target_uv)
     elif surface_hint:
         index, keys["visible"] = surface_correspondence(

@@ -22,7 +22,7 @@ from pocold.data.backdrops import Scenery
 from pocold.data.contents import require_same
 from pocold.data.pairs import Sample
 from pocold.densepose.completion import complete
-from pocold.densepose.correspondence import Photograph, Surface
+from pocold.densepose.correspondence import Photograph, Surface, uv_steps
 from pocold.densepose.maps import DensePose
 from pocold.densepose.relighting import complete_relit
 from pocold.imaging.files import read_json
@@ -192,7 +192,7 @@ def completed_rows(sample: Sample, relit: bool = False) -> dict[str, Tensor]:
         sample: with U and V.
         relit: completed in the light of the pose.
     """
-    steps = {role: (sample[f"{role}_uv"] * 255).round().to(torch.uint8) for role in ("source", "target")}  # type: ignore[literal-required]
+    steps = {role: uv_steps(sample[f"{role}_uv"]) for role in ("source", "target")}  # type: ignore[literal-required]
     source = to_bytes(sample["source"])
     surface = Surface(((1.0, (Photograph(source, sample["source_pose"], steps["source"]),)),))
     completed, confidence = (complete_relit if relit else complete)(surface, sample["target_pose"], steps["target"])

@@ -11,6 +11,7 @@ import numpy as np
 
 _CHART = Path(__file__).with_name("surface_chart.npz")
 _CELLS = 64
+_Slices = tuple[slice, ...]
 _JUMP = 0.1  # metres; further apart neighbours are at an outline, where any distance says the same
 # Neighbouring pixels are nearer to each other on the body than after U and V are exchanged: on maps of 60 drawn people
 # 0.6 to 0.79 of that distance, in either size; exchanged maps have the inverse.
@@ -55,21 +56,30 @@ def step_length(labels: np.ndarray, uv: np.ndarray) -> float:
         labels: ``(H, W)``, 0..24.
         uv: uint8 ``(2, H, W)``.
     """
-    found = np.concatenate([gap[near == far] for near, far, gap in _gaps(labels, uv)])
+    found = np.concatenate([gap[(labels[a] == labels[b])[both]] for a, b, both, gap in neighbours(labels, uv)])
     found = found[found > 0]
     return float(np.median(found)) if len(found) else 0.01
 
 
-def _roughness(labels: np.ndarray, uv: np.ndarray) -> float:
-    """Mean distance on the body, in metres, of neighbouring pixels that both show it; 0 where there are none."""
-    found = np.concatenate([gap for _, _, gap in _gaps(labels, uv)])
-    return float(np.minimum(found, _JUMP).mean()) if len(found) else 0.0
+def neighbours(labels: np.ndarray, uv: np.ndarray) -> Iterator[tuple[_Slices, _Slices, np.ndarray, np.ndarray]]:
+    """Along both axes how far neighbouring pixels of a map are from each other on the body.
 
+    Args:
+        labels: ``(H, W)``, 0..24.
+        uv: uint8 ``(2, H, W)``.
 
-def _gaps(labels: np.ndarray, uv: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Along both axes the labels of neighbouring pixels that both show the body, and how many metres they are apart."""
+    Yields:
+        slices of the pixels and of their neighbours, bool ``(h, w)`` whether both show the body, and the metres between
+        them, one for each True of it.
+    """
     place, body = places(labels, uv), labels > 0
     for axis in (0, 1):
         near, far = (slice(None),) * axis + (slice(1, None),), (slice(None),) * axis + (slice(None, -1),)
         both = body[near] & body[far]
-        yield labels[near][both], labels[far][both], np.linalg.norm(place[near][both] - place[far][both], axis=-1)
+        yield near, far, both, np.linalg.norm(place[near][both] - place[far][both], axis=-1)
+
+
+def _roughness(labels: np.ndarray, uv: np.ndarray) -> float:
+    """Mean distance on the body, in metres, of neighbouring pixels that both show it; 0 where there are none."""
+    found = np.concatenate([gap for *_, gap in neighbours(labels, uv)])
+    return float(np.minimum(found, _JUMP).mean()) if len(found) else 0.0

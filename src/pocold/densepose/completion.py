@@ -18,8 +18,8 @@ from scipy.ndimage import binary_dilation, minimum_filter
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from pocold.densepose.chart import places
-from pocold.densepose.correspondence import BESIDE, HIDDEN, Photograph, Surface
+from pocold.densepose.chart import neighbours, places
+from pocold.densepose.correspondence import BESIDE, HIDDEN, Photograph, Surface, uv_steps
 from pocold.densepose.outline import carry_outline
 from pocold.imaging.images import from_uint8
 
@@ -66,8 +66,8 @@ def complete(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tens
         ``(H, W)``: 1 where the very point is seen, towards 0 with the distance of what was taken instead, 0 in a
         background that was filled, and at most 0.5 for what stands off the body.
     """
-    picture, visible = _without_edges(surface).warp(labels, uv)
-    steps = (uv.float() * 255).round().to(torch.uint8) if uv.is_floating_point() else uv
+    steps = uv_steps(uv)
+    picture, visible = _without_edges(surface).warp(labels, steps)
     picture, confidence = _complete_body(surface, labels, steps, picture, visible)
     for weight, photographs in surface.layers:
         colours, certain = carry_outline(photographs, labels, steps)
@@ -205,12 +205,10 @@ def _inside(photo: Photograph) -> np.ndarray:
 
 def _overlapping(labels: np.ndarray, uv: np.ndarray) -> np.ndarray:
     """bool ``(H', W')``: within an edge of where one part of the body lies over another."""
-    body = (labels > 0) & (labels < BESIDE)
-    place, edge = places(np.where(body, labels, 0), uv), np.zeros(labels.shape, bool)
-    for axis in (0, 1):
-        near, far = (slice(None),) * axis + (slice(1, None),), (slice(None),) * axis + (slice(None, -1),)
-        gap = np.linalg.norm(place[near] - place[far], axis=-1)
-        jump = (gap > _OVERLAP) & (labels[near] != labels[far]) & body[near] & body[far]
+    edge = np.zeros(labels.shape, bool)
+    for near, far, both, gap in neighbours(np.where(labels < BESIDE, labels, 0), uv):
+        jump = both & (labels[near] != labels[far])
+        jump[both] &= gap > _OVERLAP
         edge[near] |= jump
         edge[far] |= jump
     wider = round(len(labels) / _EDGE) - 1

@@ -225,8 +225,12 @@ def _flat(what: str, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"{what}: expected labels (H, W) and uv (2, H, W), got {tuple(labels.shape)} and {tuple(uv.shape)}"
         )
-    steps = (uv.float() * 255).round() if uv.is_floating_point() else uv.float()
-    return labels.flatten().long(), steps.flatten(1).T.contiguous()
+    return labels.flatten().long(), uv_steps(uv).float().flatten(1).T.contiguous()
+
+
+def uv_steps(uv: Tensor) -> Tensor:
+    """U and V of any shape in [0, 1] -> uint8, whole steps of 1/255; uint8 stays as it is."""
+    return (uv.float() * 255).round().to(torch.uint8) if uv.is_floating_point() else uv
 
 
 def _by_part(labels: Tensor) -> dict[int, Tensor]:

@@ -8,6 +8,7 @@ together. Light that a pose itself makes, as shadows of arms, is not known.
 Legend: H W map size, N pixels, K colours, C terms of the form, 8.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -16,8 +17,9 @@ from scipy.ndimage import distance_transform_edt, minimum_filter
 from torch import Tensor
 
 from pocold.densepose.completion import complete
-from pocold.densepose.correspondence import BESIDE, Photograph, Surface
+from pocold.densepose.correspondence import BESIDE, Photograph, Surface, uv_steps
 from pocold.densepose.normals import surface_normals
+from pocold.imaging.images import from_uint8, to_bytes
 
 _COLOURS = 4
 _ROUNDS = 8
@@ -41,15 +43,16 @@ def complete_relit(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor
     Returns:
         float32 ``(3, H, W)`` in [-1, 1] and the confidence, float32 ``(H, W)``.
     """
-    dull = Surface(tuple((weight, tuple(map(_without_light, some))) for weight, some in surface.layers))
-    picture, confidence = complete(dull, labels, uv)
-    steps = (uv.float() * 255).round().to(torch.uint8) if uv.is_floating_point() else uv
-    light = sum(weight * np.mean([fitted_light(photo) for photo in some], axis=0) for weight, some in surface.layers)
-    shade = shading(labels.numpy(), steps.numpy(), np.asarray(light))
+    steps, layers, light = uv_steps(uv), [], np.zeros(len(_MEAN))
+    for weight, photographs in surface.layers:
+        dull, lights = zip(*map(_without_light, photographs), strict=True)
+        layers.append((weight, dull))
+        light += weight * np.mean(lights, axis=0)
+    picture, confidence = complete(Surface(tuple(layers)), labels, steps)
+    shade = shading(labels.numpy(), steps.numpy(), light)
     return _lit(picture, torch.from_numpy(shade)), confidence
 
 
-@lru_cache(maxsize=8)
 def fitted_light(photo: Photograph) -> np.ndarray:
     """The light of a photograph: float64 ``(C,)``, for :func:`shading`."""
     labels, normals = photo.labels.numpy(), surface_normals(photo.labels.numpy(), photo.uv.numpy())
@@ -105,10 +108,12 @@ def shading(labels: np.ndarray, uv: np.ndarray, light: np.ndarray) -> np.ndarray
 
 
 @lru_cache(maxsize=8)  # of the same photographs for every pose
-def _without_light(photo: Photograph) -> Photograph:
-    shade = shading(photo.labels.numpy(), photo.uv.numpy(), fitted_light(photo))
-    dull = _lit(photo.picture.float() / 127.5 - 1, torch.from_numpy(-shade))
-    return Photograph(((dull + 1) * 127.5).round().to(torch.uint8), photo.labels, photo.uv)
+def _without_light(photo: Photograph) -> tuple[Photograph, np.ndarray]:
+    """The photograph as if light came from everywhere, and the light that was taken off it."""
+    light = fitted_light(photo)
+    shade = shading(photo.labels.numpy(), photo.uv.numpy(), light)
+    dull = _lit(from_uint8(photo.picture), torch.from_numpy(-shade))
+    return replace(photo, picture=to_bytes(dull)), light
 
 
 def _lit(picture: Tensor, shade: Tensor) -> Tensor:

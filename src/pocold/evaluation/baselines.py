@@ -14,7 +14,7 @@ from pocold.appearance import AppearanceCode
 from pocold.checkpoints import weights_fingerprint
 from pocold.data.pairs import View
 from pocold.densepose.completion import complete
-from pocold.densepose.correspondence import Photograph, Surface, surface_correspondence, warp_by_surface
+from pocold.densepose.correspondence import Photograph, Surface, surface_correspondence, uv_steps, warp_by_surface
 from pocold.densepose.holes import fill_holes
 from pocold.diffusion.settings import DrawSettings
 from pocold.imaging.images import Frame, FrameMode, to_bytes, to_pil
@@ -183,7 +183,7 @@ class CompleteSource(WarpSource):
         what = "the baseline 'completed'"
         labels, uv = _maps(source, size, frame, what)
         picture = to_bytes(_photo(source).tensor(Frame(source.size, size, frame))[0])
-        photo = Photograph(picture, labels, (uv * 255).round().to(torch.uint8))
+        photo = Photograph(picture, labels, uv_steps(uv))
         completed, _ = complete(Surface(((1.0, (photo,)),)), *_maps(target, size, frame, what))
         return to_pil(completed[None])[0]
 
