@@ -99,7 +99,7 @@ def test_twice_as_large_a_photograph_says_the_same(views):
     view = torch.from_numpy(large.labels.copy()), (torch.from_numpy(large.uv) * 255).round().to(torch.uint8)
     _, certain = carry_outline([photographed(view, width=2 * WIDTH)], *views[1])
     expected = beside(views[1][0], WIDTH)
-    assert ((certain > 0) & expected).sum() > 0.85 * expected.sum()
+    assert ((certain > 0) & expected).sum() > 0.8 * expected.sum()
     assert ((certain > 0) & ~beside(views[1][0], WIDTH + 2)).sum() < 0.15 * expected.sum()
 
 

@@ -50,23 +50,29 @@ def looks_exchanged(labels: np.ndarray, uv: np.ndarray) -> bool:
 
 
 def step_length(labels: np.ndarray, uv: np.ndarray) -> float:
-    """How many metres of the body a pixel of a map is: the median of neighbours of one part, 0.01 where there are none.
+    """How many metres of the body a pixel of a map is: the median within parts, 0.01 where there are none.
+
+    Told by pixels as far apart as one of a map 64 high: nearer ones may have the same U and V, in steps of 1/255.
 
     Args:
         labels: ``(H, W)``, 0..24.
         uv: uint8 ``(2, H, W)``.
     """
-    found = np.concatenate([gap[(labels[a] == labels[b])[both]] for a, b, both, gap in neighbours(labels, uv)])
+    apart = max(1, len(labels) // 64)
+    found = np.concatenate([gap[(labels[a] == labels[b])[both]] for a, b, both, gap in neighbours(labels, uv, apart)])
     found = found[found > 0]
-    return float(np.median(found)) if len(found) else 0.01
+    return float(np.median(found)) / apart if len(found) else 0.01
 
 
-def neighbours(labels: np.ndarray, uv: np.ndarray) -> Iterator[tuple[_Slices, _Slices, np.ndarray, np.ndarray]]:
+def neighbours(
+    labels: np.ndarray, uv: np.ndarray, apart: int = 1
+) -> Iterator[tuple[_Slices, _Slices, np.ndarray, np.ndarray]]:
     """Along both axes how far neighbouring pixels of a map are from each other on the body.
 
     Args:
         labels: ``(H, W)``, 0..24.
         uv: uint8 ``(2, H, W)``.
+        apart: so many pixels.
 
     Yields:
         slices of the pixels and of their neighbours, bool ``(h, w)`` whether both show the body, and the metres between
@@ -74,7 +80,8 @@ def neighbours(labels: np.ndarray, uv: np.ndarray) -> Iterator[tuple[_Slices, _S
     """
     place, body = places(labels, uv), labels > 0
     for axis in (0, 1):
-        near, far = (slice(None),) * axis + (slice(1, None),), (slice(None),) * axis + (slice(None, -1),)
+        near = (slice(None),) * axis + (slice(apart, None),)
+        far = (slice(None),) * axis + (slice(None, -apart),)
         both = body[near] & body[far]
         yield near, far, both, np.linalg.norm(place[near][both] - place[far][both], axis=-1)
 

@@ -4,7 +4,7 @@ Every (part, U, V) has a place on the body at rest (``surface_chart.npz``, see `
 "nearest" is measured in metres there and not in the picture: a back takes the colour of the front, an arm that of the
 other arm. Hands, feet and head are completed from their own kind where any of it is seen. Nothing is taken from pixels
 into which something else is mixed: the backdrop at the rim of the body, or an arm that lies over it. What stands off
-the body is carried along with its outline (``outline.py``).
+the body is carried along with its outline (``outline.py``), skirts hang from the hips (``skirts.py``).
 
 Legend: H W target size, M seen points of the body, N points to complete, K neighbours.
 """
@@ -21,6 +21,7 @@ from torch import Tensor
 from pocold.densepose.chart import neighbours, places
 from pocold.densepose.correspondence import BESIDE, HIDDEN, Photograph, Surface, uv_steps
 from pocold.densepose.outline import carry_outline
+from pocold.densepose.skirts import with_skirts, without_skirt
 from pocold.imaging.images import from_uint8
 
 # What a metre counts for: through the body from front to back less, so that a back takes the front's colour at the same
@@ -30,9 +31,9 @@ _DEPTH, _HEAD_DEPTH = 0.35, 1.5
 # from where the thighs begin.
 _HEIGHT, _THIGHS = 2.0, 0.04
 _TRUNK = (1, 2, *range(15, 23))
-# Metres from the middle of a chest, and up, within which there are prints, buttons, ties and necklines, which no back
+# Metres from the middle of a front, and up, within which there are prints, buttons, ties and necklines, which no back
 # has: where the colour there differs by this of 2 from what lies beyond that line, a back takes the latter.
-_MIDDLE, _CHEST, _PRINT = 0.08, 0.25, 0.2
+_MIDDLE, _WAIST, _PRINT = 0.08, 0.1, 0.2
 _PRINT_EDGE = 0.02  # metres around it
 _BACK, _FRONT = 1, 2
 _MIRROR_COST = 0.03  # metres that the mirror image of the body is further away
@@ -62,15 +63,21 @@ def complete(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tens
 
     Returns:
         float32 ``(3, H, W)`` in [-1, 1], equal to :meth:`Surface.warp` where the point of the body is seen other than
-        at an edge of the body, and in the background save for what stands off the body; and the confidence, float32
-        ``(H, W)``: 1 where the very point is seen, towards 0 with the distance of what was taken instead, 0 in a
-        background that was filled, and at most 0.5 for what stands off the body.
+        at an edge of the body or under a skirt, and in the background save for what stands off the body; and the
+        confidence, float32 ``(H, W)``: 1 where the very point is seen, towards 0 with the distance of what was taken
+        instead, 0 in a background that was filled, and at most 0.5 for what stands off the body.
     """
     steps = uv_steps(uv)
-    picture, visible = _without_edges(surface).warp(labels, steps)
-    picture, confidence = _complete_body(surface, labels, steps, picture, visible)
+    picture, confidence = complete_body(surface.changed(without_skirt), labels, steps)
+    return with_skirts(surface, labels, steps, picture, confidence)
+
+
+def complete_body(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`complete`, without skirts; ``uv`` is uint8."""
+    picture, visible = surface.changed(_without_edge).warp(labels, uv)
+    picture, confidence = _complete_parts(surface, labels, uv, picture, visible)
     for weight, photographs in surface.layers:
-        colours, certain = carry_outline(photographs, labels, steps)
+        colours, certain = carry_outline(photographs, labels, uv)
         covered = certain > 0
         share = weight * covered
         picture = (1 - share) * picture + share * colours
@@ -78,7 +85,7 @@ def complete(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tens
     return picture, confidence
 
 
-def _complete_body(
+def _complete_parts(
     surface: Surface, labels: Tensor, uv: Tensor, picture: Tensor, visible: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Picture and confidence, completed on the body alone; ``uv`` is uint8."""
@@ -151,7 +158,7 @@ def _nearest_colours(photographs: tuple[Photograph, ...], parts: np.ndarray, uv:
 def _middle_of_back(parts: np.ndarray, uv: np.ndarray) -> np.ndarray:
     """bool ``(N,)``: where fronts may have a print."""
     place = places(parts, uv)
-    return (parts == _BACK) & (np.abs(place[:, 0]) < _MIDDLE) & (place[:, 2] > _CHEST)
+    return (parts == _BACK) & (np.abs(place[:, 0]) < _MIDDLE) & (place[:, 2] > _WAIST)
 
 
 def _without_print(tree: cKDTree, wanted: np.ndarray, pixels: np.ndarray, own: np.ndarray) -> np.ndarray:
@@ -181,15 +188,10 @@ def _taken(tree: cKDTree, wanted: np.ndarray, pixels: np.ndarray) -> tuple[np.nd
     return (pixels[:, index] * weights).sum(-1), far[:, 0], index[:, 0]
 
 
-def _without_edges(surface: Surface) -> Surface:
-    """A surface whose photographs do not show what lies at edges of the body: seen from another side, edges become
-    spots and seams. A kind of which nothing but edges is seen keeps them."""
-    layers = [(weight, tuple(map(_without_edge, photographs))) for weight, photographs in surface.layers]
-    return Surface(tuple(layers))
-
-
 @lru_cache(maxsize=8)  # of the same photographs for every pose
 def _without_edge(photo: Photograph) -> Photograph:
+    """A photograph that does not show what lies at edges of the body: seen from another side, edges become spots and
+    seams. A kind of which nothing but edges is seen keeps them."""
     labels, inside = photo.labels.numpy(), _inside(photo)
     better = frozenset[int]().union(*(kind for kind in _KINDS if (inside & np.isin(labels, list(kind))).any()))
     edge = ~inside & np.isin(labels, list(better))

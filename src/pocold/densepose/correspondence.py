@@ -6,7 +6,7 @@ pose pixel by pixel. This is pocold's extension; the published method uses the l
 Legend: H W target size, H' W' source size, N target pixels and M source pixels of one part.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -91,6 +91,10 @@ class Surface:
         layers = [(share * (1 - weight), photographs) for share, photographs in self.layers]
         return Surface((*layers, *((share * weight, photographs) for share, photographs in other.layers)))
 
+    def changed(self, change: Callable[[Photograph], Photograph]) -> "Surface":
+        """With every photograph changed."""
+        return Surface(tuple((weight, tuple(map(change, photographs))) for weight, photographs in self.layers))
+
     def shrunk(self, factor: int, least: int = 1) -> "Surface":
         """Every photograph ``factor`` times smaller: colours averaged, labels and U, V of the pixel in the middle.
 
@@ -100,11 +104,7 @@ class Surface:
         """
         if factor == 1:
             return self
-        layers = [
-            (weight, tuple(_shrunk(photo, factor) if len(photo.labels) >= factor * least else photo for photo in some))
-            for weight, some in self.layers
-        ]
-        return Surface(tuple(layers))
+        return self.changed(lambda photo: _shrunk(photo, factor) if len(photo.labels) >= factor * least else photo)
 
     def warp(self, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
         """The person's picture in a pose.

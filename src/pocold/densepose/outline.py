@@ -23,13 +23,14 @@ from pocold.densepose.holes import spread_colours
 from pocold.imaging.images import from_uint8
 
 _REACH = 0.1  # metres from the body at most
-_FAR = 0.3  # metres between rim pixels from which nothing is taken
+_FAR, _HEAD_FAR = 0.3, 0.12  # metres between rim pixels from which nothing is taken; profiles wear no hair
 _DIFFERENT = 0.3  # of 2, the range of a channel: more than this away from the backdrop is no backdrop ...
 _UNEVEN = 2.0  # ... plus this times how far the backdrop beside it is from what is thought of it
-_DEPTH = 0.35  # what a metre from front to back counts, as in completion
+_DEPTH, _HEAD_DEPTH = 0.35, 1.5  # what a metre from front to back counts, as in completion
 _APART = 0.5  # metres that a head is away from the rest
 _TURNED = 0.03  # metres for strips that point another way
 _NEIGHBOURS, _LENGTH = 9, 0.6  # of so many the length that this share does not exceed: single pixels are ragged
+_MIXED = 0.5  # pixels at a strip's end into which the backdrop is mixed
 _ENOUGH = 0.5  # share of its length that a strip must have in the photograph
 _BESIDE = 0.04  # metres to both sides along the rim over which the strips of a pose are smoothed
 _SAME_WAY = 4.0  # pixels that strips are apart which point another way
@@ -84,7 +85,7 @@ def carry_outline(photographs: Sequence[Photograph], labels: Tensor, uv: Tensor)
         for number, (rim, picture, own) in enumerate(strips):
             mine = wanted & (chosen[target.owner] >= starts[number]) & (chosen[target.owner] < starts[number + 1])
             owner = chosen[target.owner[mine]] - starts[number]
-            pixels = np.minimum(metres[mine], own[owner]) / rim.step
+            pixels = np.minimum(metres[mine], (own[owner] - _MIXED * rim.step).clip(0)) / rim.step
             row, column = np.rint(rim.at[owner] + pixels[:, None] * rim.outwards[owner]).astype(int).T
             row, column = row.clip(0, picture.shape[1] - 1), column.clip(0, picture.shape[2] - 1)
             place = target.beside[mine] @ np.array([width, 1])
@@ -102,7 +103,7 @@ def _matched(target: _Rim, strips: list[tuple[_Rim, Tensor, np.ndarray]]) -> tup
     far, index = tree.query(target.place, k=min(_NEIGHBOURS, 2 * len(found)))
     index %= len(found)
     lengths = np.quantile(own[index], _LENGTH, axis=1)
-    lengths[far[:, 0] > _FAR] = -1
+    lengths[far[:, 0] > np.where(target.place[:, 3] > 0, _HEAD_FAR, _FAR)] = -1
     lengths = _smoothed(lengths, target)
     # the nearest that has something as far out, if one of them has
     first = np.argmax(own[index] >= _ENOUGH * lengths[:, None], axis=1)[:, None]
@@ -169,7 +170,8 @@ def _rim(labels: np.ndarray, uv: np.ndarray) -> _Rim | None:
     outwards /= np.linalg.norm(outwards, axis=1, keepdims=True).clip(1e-6)
     parts = labels[*at.T]
     place = np.zeros((len(at), 6))
-    place[:, :3] = places(parts, uv[:, *at.T]) * np.array([1, _DEPTH, 1])
+    place[:, :3] = places(parts, uv[:, *at.T])
+    place[:, 1] *= np.where(np.isin(parts, _HEAD), _HEAD_DEPTH, _DEPTH)
     place[:, 3] = _APART * np.isin(parts, _HEAD)
     place[:, 4:] = _TURNED * outwards
     return _Rim(place, at, outwards, pixels, owner, far, step)

@@ -16,9 +16,10 @@ import torch
 from scipy.ndimage import distance_transform_edt, minimum_filter
 from torch import Tensor
 
-from pocold.densepose.completion import complete
+from pocold.densepose.completion import complete_body
 from pocold.densepose.correspondence import BESIDE, Photograph, Surface, uv_steps
 from pocold.densepose.normals import surface_normals
+from pocold.densepose.skirts import with_skirts, without_skirt
 from pocold.imaging.images import from_uint8, to_bytes
 
 _COLOURS = 4
@@ -44,13 +45,13 @@ def complete_relit(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor
         float32 ``(3, H, W)`` in [-1, 1] and the confidence, float32 ``(H, W)``.
     """
     steps, layers, light = uv_steps(uv), [], np.zeros(len(_MEAN))
-    for weight, photographs in surface.layers:
+    for weight, photographs in surface.changed(without_skirt).layers:
         dull, lights = zip(*map(_without_light, photographs), strict=True)
         layers.append((weight, dull))
         light += weight * np.mean(lights, axis=0)
-    picture, confidence = complete(Surface(tuple(layers)), labels, steps)
-    shade = shading(labels.numpy(), steps.numpy(), light)
-    return _lit(picture, torch.from_numpy(shade)), confidence
+    picture, confidence = complete_body(Surface(tuple(layers)), labels, steps)
+    picture = _lit(picture, torch.from_numpy(shading(labels.numpy(), steps.numpy(), light)))
+    return with_skirts(surface, labels, steps, picture, confidence)  # not on the body: in the light that it has
 
 
 def fitted_light(photo: Photograph) -> np.ndarray:
