@@ -16,10 +16,11 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from pocold.densepose.completion import complete
-from pocold.densepose.correspondence import BESIDE, HIDDEN, Photograph, Surface, uv_steps
+from pocold.densepose.correspondence import BESIDE, Photograph, Surface, uv_steps
 from pocold.densepose.encoding import resize_labels
 from pocold.densepose.labels import body_part_labels
 from pocold.densepose.maps import DensePose, PoseInput
+from pocold.densepose.skirts import parts_of
 from pocold.diffusion.guidance import BranchWeights
 from pocold.diffusion.sampling import Generator
 from pocold.imaging import images
@@ -261,12 +262,12 @@ def photographed(
         uv: ``(B, 2, H, W)`` in [0, 1].
         parts: only these, None for the whole picture.
     """
-    if parts is not None:
-        wanted = torch.tensor(sorted(body_part_labels(parts)), device=labels.device)
-        labels = labels.masked_fill(~torch.isin(labels.long(), wanted), HIDDEN)
     pixels = torch.from_numpy(images.to_uint8(pictures)).permute(0, 3, 1, 2).contiguous()
     rows = zip(pixels, labels.to(torch.uint8).cpu(), uv_steps(uv).cpu(), strict=True)
-    return tuple(Surface(((1.0, (Photograph(*row),)),)) for row in rows)
+    photographs = [Photograph(*row) for row in rows]
+    if parts is not None:
+        photographs = [parts_of(photo, body_part_labels(parts)) for photo in photographs]
+    return tuple(Surface(((1.0, (photo,)),)) for photo in photographs)
 
 
 def surface_hint(

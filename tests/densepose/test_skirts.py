@@ -10,7 +10,7 @@ from scipy.ndimage import binary_dilation
 from pocold.densepose.completion import complete, complete_body
 from pocold.densepose.correspondence import BESIDE, HIDDEN, Photograph, Surface
 from pocold.densepose.relighting import complete_relit
-from pocold.densepose.skirts import hang, skirt_of, with_skirts, without_skirt
+from pocold.densepose.skirts import hang, parts_of, skirt_of, with_skirts, without_skirt
 from pocold.imaging.images import from_uint8
 from pocold.people.poses import parse_pose
 from pocold.people.rendering.render import Shot, random_person
@@ -138,6 +138,22 @@ def test_a_mask_tells_it_whatever_the_colours(people):
     assert torch.equal(without_skirt(replace(photo, picture=grey, labels=labels)).labels, labels)  # it is known already
 
 
+def test_it_is_handed_over_with_the_legs_and_stays_with_nobody_else(people):
+    photo, _ = people[SKIRT][0]
+    legs, rest = range(7, 15), (0, 1, 2, *range(15, 25))
+    whole, alone = skirt_of(photo), skirt_of(parts_of(photo, legs))
+    assert agreement(alone.beside, whole.beside) > 0.8
+    assert not torch.isin(parts_of(photo, legs).labels, torch.tensor((0, 1, 2), dtype=torch.uint8)).any()
+    without = parts_of(photo, rest)
+    assert skirt_of(without) is None
+    assert (without.labels[torch.from_numpy(whole.beside)] == HIDDEN).all()  # and it is no backdrop either
+    trousers, _ = people[TROUSERS][0]
+    dressed = surface(parts_of(trousers, rest), parts_of(photo, legs))
+    target, cloth = people[SKIRT][1]
+    _, share = with_skirts(dressed, target.labels, target.uv, torch.zeros(3, 256, 176), torch.zeros(256, 176))
+    assert agreement(below_hips(target, share.numpy() > 0.5), below_hips(target, cloth)) > 0.7
+
+
 @pytest.mark.parametrize("completion", [complete, complete_relit])
 def test_completing_hangs_it(people, completion):
     photo, _ = people[SKIRT][0]
@@ -146,7 +162,7 @@ def test_completing_hangs_it(people, completion):
     colours, share = hang(skirt_of(photo), target.labels, target.uv)
     whole = share == 1
     assert torch.equal(picture[:, whole], colours[:, whole])
-    assert (confidence[whole] == 0.5).all()
+    assert (confidence[whole] == 1).all()
     # what is not near it is as without
     if completion is complete:
         bare, _ = complete_body(surface(without_skirt(photo)), target.labels, target.uv)
@@ -169,10 +185,10 @@ def test_of_a_blend_each_hangs_by_its_share(people):
     skirt, trousers = people[SKIRT][0][0], people[TROUSERS][0][0]
     target, _ = people[SKIRT][1]
     blend = Surface(((0.25, (skirt,)), (0.75, (trousers,))))
-    picture, confidence = with_skirts(blend, target.labels, target.uv, torch.zeros(3, 256, 176), torch.ones(256, 176))
+    picture, confidence = with_skirts(blend, target.labels, target.uv, torch.zeros(3, 256, 176), torch.zeros(256, 176))
     colours, share = hang(skirt_of(skirt), target.labels, target.uv)
     assert torch.allclose(picture, 0.25 * share * colours)
-    assert torch.allclose(confidence, 1 - 0.25 * share * 0.5)
+    assert torch.allclose(confidence, 0.25 * share)
 
 
 def test_twice_as_large_it_is_the_same(people):

@@ -64,8 +64,8 @@ def complete(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tens
     Returns:
         float32 ``(3, H, W)`` in [-1, 1], equal to :meth:`Surface.warp` where the point of the body is seen other than
         at an edge of the body or under a skirt, and in the background save for what stands off the body; and the
-        confidence, float32 ``(H, W)``: 1 where the very point is seen, towards 0 with the distance of what was taken
-        instead, 0 in a background that was filled, and at most 0.5 for what stands off the body.
+        confidence, float32 ``(H, W)``: 1 where the very point is seen or a skirt hangs, towards 0 with the distance of
+        what was taken instead, 0 in a background that was filled, and at most 0.5 for what else stands off the body.
     """
     steps = uv_steps(uv)
     picture, confidence = complete_body(surface.changed(without_skirt), labels, steps)

@@ -7,6 +7,7 @@ as the photograph and the legs have it. Trousers are none: between their legs is
 Legend: H W map size, H' W' size of a photograph, N pixels.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -43,7 +44,8 @@ _BELOW_FEET = 0.09  # metres that cloth can hang lower than the legs that are se
 # picture's edge; cloth is no further from the legs than that.
 _OFF_BODY, _OFF_LEGS, _OFF_SHARE, _REACH = 0.09, 0.45, 0.75, 0.5
 _HEIGHT_COUNTS = 0.12  # of 2, the range of a channel: the difference that a metre of height makes
-_SAMPLES, _NEIGHBOURS, _FEW = 2000, 3, 50
+_SAMPLES, _NEIGHBOURS, _FEW = 700, 3, 50
+_NEARLY = 0.5  # neighbours are at most that much further away than the nearest
 # In a skirt's rows at most this share is backdrop; it is so long, and on average stands off the legs so far, in metres.
 _GAP, _SHORTEST, _WIDE, _WIDEST = 0.08, 0.09, 0.07, 0.8
 _ROUND_HEM = 0.13  # metres that it hangs lower than the row in which the backdrop comes in between
@@ -52,9 +54,9 @@ _SMOOTH, _SOFT = 0.03, 0.01  # metres; of outlines along their way, and across i
 # fitted to 8,528 rows of drawn people, 8 cm off (13 cm where the photograph's width is kept).
 _WIDTH = (0.76, -0.58, 0.71, 0.1)
 _TIGHT, _FREE = -0.09, 0.17  # metres below the hips between which that begins to hold; above cloth stands off as it did
+_FLARE = 2.0  # metres that it gets wider with every metre down, at most
 _LEAST = 0.03  # metres that it is wider than the legs
 _SEAM = 0.09  # metres below its top over which it takes the place of what is on the body
-_CERTAIN = 0.5  # confidence in it: no map says how cloth falls
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def with_skirts(
             colours, share = hang(max(found, key=lambda skirt: skirt.size), labels, uv)
             share = weight * share
             picture = (1 - share) * picture + share * colours
-            confidence = (1 - share) * confidence + share * _CERTAIN
+            confidence = (1 - share) * confidence + share  # it is seen, though not where it falls
     return picture, confidence
 
 
@@ -147,6 +149,20 @@ def without_skirt(photo: Photograph) -> Photograph:
         return photo
     taken = torch.from_numpy(skirt.beside) & (photo.labels == 0)
     return replace(photo, labels=photo.labels.masked_fill(taken, HIDDEN))
+
+
+def parts_of(photo: Photograph, parts: Collection[int]) -> Photograph:
+    """What a photograph shows of some parts of the body; a skirt goes with the thighs.
+
+    Args:
+        photo: the whole.
+        parts: labels 1..24, 0 for the backdrop.
+    """
+    labels = photo.labels.masked_fill(~torch.isin(photo.labels, torch.tensor(sorted(parts), dtype=torch.uint8)), HIDDEN)
+    skirt = skirt_of(photo)
+    if skirt is not None:
+        labels[torch.from_numpy(skirt.beside)] = BESIDE if set(_THIGHS) <= set(parts) else HIDDEN
+    return replace(photo, labels=labels)
 
 
 @lru_cache(maxsize=8)
@@ -230,7 +246,8 @@ def _widths(own: np.ndarray, legs: np.ndarray, hips: _Hips, rows: np.ndarray) ->
     tight = here + own - legs
     loose = _WIDTH[0] * own + _WIDTH[1] * legs + _WIDTH[2] * here + _WIDTH[3]
     share = ((hips.drop[rows] - _TIGHT) / (_FREE - _TIGHT)).clip(0, 1)
-    widths: np.ndarray = np.maximum((1 - share) * tight + share * loose, here + _LEAST)
+    wide = np.minimum((1 - share) * tight + share * loose, here + _LEAST + _FLARE * (hips.drop[rows] - _TOP))
+    widths: np.ndarray = np.maximum(wide, here + _LEAST)
     return widths
 
 
@@ -295,7 +312,7 @@ def _even(mask: np.ndarray, step: float) -> np.ndarray:
 def _distance(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Of ``wanted (N, 4)`` to the nearest few of ``known``, on average."""
     tree = cKDTree(known[:: max(len(known) // _SAMPLES, 1)])
-    far: np.ndarray = tree.query(wanted, k=_NEIGHBOURS)[0].mean(1)
+    far: np.ndarray = tree.query(wanted, k=_NEIGHBOURS, eps=_NEARLY)[0].mean(1)
     return far
 
 
