@@ -189,12 +189,15 @@ def skirt_of(photo: Photograph) -> Skirt | None:
     hem = _hem(cloth, beside, labels, rows[0], rows[-1] + round(_ROUND_HEM / hips.step), hips.step)
     covers = inside & ~backdrop & (np.arange(len(labels))[:, None] <= hem) & (hips.drop > _TOP)[:, None]
     covers = _even(covers, hips.step)
+    seen = covers & cloth
+    if not seen.any():
+        return None
     left, right = (end.astype(float) for end in _ends(covers))
     own, smooth = covers.any(1), _SMOOTH / hips.step
     # it is nowhere narrower than above: where it seems to be, its hem is round
     left[own] = gaussian_filter1d(np.minimum.accumulate(left[own]), smooth, mode="nearest")
     right[own] = gaussian_filter1d(np.maximum.accumulate(right[own]), smooth, mode="nearest")
-    filled = spread_colours(picture, torch.from_numpy(covers & cloth))
+    filled = spread_colours(picture, torch.from_numpy(seen))
     return Skirt(filled, covers, covers & beside, hips.drop, left, right, hips.widths, hips.step)
 
 
@@ -232,9 +235,9 @@ def hang(skirt: Skirt, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
     free &= np.isin(pose[rows], (0, *_CORE))  # not over hands, arms, feet
     free[free] = skirt.covers[np.broadcast_to(np.rint(row).astype(int)[:, None], free.shape)[free], nearest[free]]
     y, x = np.nonzero(free)
-    places_there = np.stack([row[y], column[y, x]])
+    there = np.stack([row[y], column[y, x]])
     for channel, values in enumerate(skirt.picture.numpy()):
-        colours[channel, rows[y], x] = torch.from_numpy(map_coordinates(values, places_there, order=1, mode="nearest"))
+        colours[channel, rows[y], x] = torch.from_numpy(map_coordinates(values, there, order=1, mode="nearest"))
     seam = ((hips.drop[rows] - _TOP) / _SEAM).clip(0, 1)
     share[rows[y], x] = torch.from_numpy(np.where(pose[rows[y], x] > 0, seam[y], 1)).float()
     return colours, share
