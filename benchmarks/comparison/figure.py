@@ -26,6 +26,7 @@ from pocold.models.attention import DoubleAttention
 from pocold.pipeline import PoseTransferPipeline
 
 NAME = "figure"
+_HEIGHT = 256  # of a picture in the figure, at least about
 RUNS = {"constraint": "constraint", "no-constraint": "without"}
 PARTS = {"torso": (1, 2), "right arm": (16, 18, 20, 22), "left leg": (8, 10, 12, 14), "head": (23, 24)}
 
@@ -48,13 +49,15 @@ def run(arguments: argparse.Namespace) -> None:
             raise ValueError(f"{folder} is not there: train {', '.join(RUNS)} first (--only {' '.join(RUNS)})")
         pipeline = PoseTransferPipeline.from_pretrained(folder, dtype=torch.float32)
         maps[title] = attention_of(pipeline, sample, arguments.level, arguments.timestep)
-    source, target = to_pil(torch.stack([sample["source"], sample["target"]]))
+    scale = max(1, _HEIGHT // sample["target_pose"].shape[0])
+    pictures = to_pil(torch.stack([sample["source"], sample["target"]]))
+    source, target = (p.resize((p.width * scale, p.height * scale), Image.Resampling.BICUBIC) for p in pictures)
     rows = []
     for labels in PARTS.values():
         found = _middle_of(sample["target_pose"], labels)
         if found is None:
             continue
-        row = [source, _marked(target, found)]
+        row = [source, _marked(target, found, scale)]
         for weights, grid in maps.values():
             height, width = sample["target_pose"].shape
             place = found[0] * grid[0] // height, found[1] * grid[1] // width
@@ -118,10 +121,11 @@ def _middle_of(pose: Tensor, labels: tuple[int, ...]) -> tuple[int, int] | None:
     return row, column
 
 
-def _marked(picture: Image.Image, place: tuple[int, int]) -> Image.Image:
+def _marked(picture: Image.Image, place: tuple[int, int], scale: int) -> Image.Image:
     marked = picture.copy()
-    row, column = place
-    ImageDraw.Draw(marked).ellipse([column - 3, row - 3, column + 3, row + 3], outline="red", width=2)
+    row, column = (scale * i + scale // 2 for i in place)
+    size = 3 * scale
+    ImageDraw.Draw(marked).ellipse([column - size, row - size, column + size, row + size], outline="red", width=3)
     return marked
 
 
