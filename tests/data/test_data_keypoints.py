@@ -7,6 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pocold.data.contents import data_checksum
 from pocold.data.keypoints import ListedKeypoints, keypoints_of
@@ -42,6 +43,17 @@ def test_all_layouts_have_the_points_that_were_drawn(folders, name):
             np.testing.assert_allclose(found[:, :2], expected[:, :2], atol=0.006)
             np.testing.assert_array_equal(found[:, 2], np.where(expected[:, 2] > 0, 1.0, 0.5))
     assert "target_keypoints" not in next(iter(open_data(folders / "folder")))
+
+
+def test_of_shards_no_other_picture_tells_the_size(folders, tmp_path, monkeypatch):
+    """A folder img/ beside the one that one works in may hold a picture of the same name."""
+    before = next(iter(open_data(folders / "packed", transform=ASKED)))
+    (tmp_path / "img").mkdir()
+    Image.new("RGB", (8 * SIZE[1], 8 * SIZE[0])).save(tmp_path / "img" / f"{before['source_name']}.jpg")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    after = next(iter(open_data(folders / "packed", transform=ASKED)))
+    torch.testing.assert_close(after["source_keypoints"], before["source_keypoints"])
 
 
 def test_they_are_framed_with_the_picture():

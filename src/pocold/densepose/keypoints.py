@@ -208,15 +208,16 @@ def read_pictures(path: Path) -> list[KeypointPicture]:
         raise ValueError(f"{path} is no text; keypoints are read from {KNOWN_FILES}") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
-    return parse_pictures(text, path)
+    return parse_pictures(text, path, path)
 
 
-def parse_pictures(text: str, path: Path) -> list[KeypointPicture]:
+def parse_pictures(text: str, path: Path, file: Path | None = None) -> list[KeypointPicture]:
     """All pictures of a file's text.
 
     Args:
         text: JSON, or a list.
         path: what to call it in errors.
+        file: that it was read from, if it was from one: a picture of ``pocold synth`` beside it tells the size.
 
     Raises:
         ValueError: as :func:`read_keypoints`.
@@ -228,7 +229,7 @@ def parse_pictures(text: str, path: Path) -> list[KeypointPicture]:
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is broken JSON ({error}); write it again, or give another file") from None
     try:
-        pictures = _from_json(content, path)
+        pictures = _from_json(content, file)
     except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
         raise ValueError(f"{path}: keypoints that cannot be understood: {error}") from None
     if pictures is None:
@@ -237,7 +238,7 @@ def parse_pictures(text: str, path: Path) -> list[KeypointPicture]:
     return pictures
 
 
-def _from_json(content: Any, path: Path) -> list[KeypointPicture] | None:
+def _from_json(content: Any, file: Path | None) -> list[KeypointPicture] | None:
     """The pictures of a JSON file, None if it is of no kind that is known."""
     if isinstance(content, list):
         if len(content) == _MEDIAPIPE_COUNT and all(_is_landmark(item) for item in content):
@@ -255,7 +256,7 @@ def _from_json(content: Any, path: Path) -> list[KeypointPicture] | None:
     if isinstance(content.get("annotations"), list) and any("keypoints" in a for a in content["annotations"]):
         return _coco(content)
     if isinstance(content.get("keypoints"), dict):
-        return [KeypointPicture("", (_own(content, path),))]
+        return [KeypointPicture("", (_own(content, file),))]
     if isinstance(content.get("keypoints"), list):
         return _coco({"annotations": [content]})
     landmarks = next((content[key] for key in _LANDMARKS if isinstance(content.get(key), list)), None)
@@ -369,12 +370,17 @@ def _mediapipe(landmarks: list[Any], size: tuple[int, int] | None) -> Keypoints:
     return found if size is None else found.sized(size)
 
 
-def _own(content: dict[str, Any], path: Path) -> Keypoints:
+def _own(content: dict[str, Any], file: Path | None) -> Keypoints:
     named = {name: values for name, values in content["keypoints"].items() if name in NAMES}
     if not named:
         raise ValueError(f"none of the names is known; expected some of {', '.join(NAMES)}")
     points, seen = _triples(list(named.values()), tuple(named), zero_is_missing=False)
-    return Keypoints(tuple(named), points, np.where(seen > 0, 1.0, _HIDDEN), size=_size_in(content) or _beside(path))
+    return Keypoints(
+        tuple(named),
+        points,
+        np.where(seen > 0, 1.0, _HIDDEN),
+        size=_size_in(content) or (_beside(file) if file else None),
+    )
 
 
 def _beside(path: Path) -> tuple[int, int] | None:
