@@ -266,7 +266,8 @@ def photographed(
     rows = zip(pixels, labels.to(torch.uint8).cpu(), uv_steps(uv).cpu(), strict=True)
     photographs = [Photograph(*row) for row in rows]
     if parts is not None:
-        photographs = [parts_of(photo, body_part_labels(parts)) for photo in photographs]
+        wanted = body_part_labels(parts)
+        photographs = [parts_of(photo, wanted) for photo in photographs]
     return tuple(Surface(((1.0, (photo,)),)) for photo in photographs)
 
 

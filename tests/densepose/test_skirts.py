@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import binary_dilation
 
 from pocold.densepose.completion import complete, complete_body
-from pocold.densepose.correspondence import BESIDE, HIDDEN, Photograph, Surface
+from pocold.densepose.correspondence import BESIDE, HIDDEN, Photograph, Surface, uv_steps
 from pocold.densepose.relighting import complete_relit
 from pocold.densepose.skirts import hang, parts_of, skirt_of, with_skirts, without_skirt
 from pocold.imaging.images import from_uint8
@@ -36,7 +36,7 @@ def photographed(picture):
     return Photograph(
         torch.from_numpy(np.asarray(picture.image).copy()).permute(2, 0, 1).contiguous(),
         torch.from_numpy(maps.labels.astype(np.uint8)),
-        (torch.from_numpy(maps.uv) * 255).round().to(torch.uint8),
+        uv_steps(torch.from_numpy(maps.uv)),
     )
 
 
