@@ -12,7 +12,7 @@ from pocold.people.poses import parse_pose
 from pocold.people.rendering.render import Shot, random_person
 
 SKIN, HAIR, SHIRT, TROUSERS, BACKDROP = (200, 150, 120), (30, 25, 20), (20, 60, 200), (90, 90, 90), (0, 255, 0)
-HANDS, HEAD, TORSO = (3, 4), (23, 24), (1, 2)
+HANDS, FEET, HEAD, TORSO = (3, 4), (5, 6), (23, 24), (1, 2)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def painted(labels, uv, rim=None):
     for where, colour in (
         (labels > 0, TROUSERS),
         (among(labels, (*TORSO, 15, 16, 17, 18, 19, 20, 21, 22)), SHIRT),
-        (among(labels, (*HANDS, *HEAD, 5, 6)), SKIN),
+        (among(labels, (*HANDS, *HEAD, *FEET)), SKIN),
         (hair, HAIR),
     ):
         picture[:, where] = torch.tensor(colour, dtype=torch.uint8)[:, None]
@@ -89,13 +89,47 @@ def test_what_is_seen_stays_to_the_bit(views):
     picture, confidence = complete(surface, *views[1])
     labels, uv = views[0]
     inner = Photograph(painted(labels, uv).picture, torch.where(outermost(labels), HIDDEN, labels).to(torch.uint8), uv)
-    warped, visible = Surface(((1.0, (inner,)),)).warp(*views[1])
-    seen = visible == 1
+    warped, visible = Surface(((1.0, (inner,)),)).warp(*views[1], between=True)
+    seen = (visible == 1) & ~among(views[1][0], FEET)  # of them the charts do not tell enough
     assert seen.any()
     assert torch.equal(picture[:, seen], warped[:, seen])
     assert torch.equal(confidence[seen], visible[seen])
-    hidden = (views[1][0] > 0) & ~seen
+    hidden = (views[1][0] > 0) & (visible < 1)
     assert ((confidence[hidden] > 0) & (confidence[hidden] < 1)).all()
+
+
+def test_in_its_own_pose_a_photograph_is_itself():
+    pose = parse_pose("relaxed:front")
+    drawn = random_person(1, 0).draw([Shot(pose.pose, pose.view, pose.crop)], (256, 176))[0]
+    labels = torch.from_numpy(drawn.densepose.labels.copy())
+    uv = (torch.from_numpy(drawn.densepose.uv) * 255).round().to(torch.uint8)
+    photograph = Photograph(torch.from_numpy(drawn.image.copy()).permute(2, 0, 1), labels, uv)
+    colours, confidence, _ = completed(photograph, (labels, uv))
+    sure = (confidence == 1) & (labels > 0)
+    assert sure.sum() > 0.7 * (labels > 0).sum()
+    difference = (colours - photograph.picture)[:, sure].abs().amax(0)
+    assert (difference < 0.01).float().mean() > 0.9  # the rest has the U, V of another pixel, or is nearly at an edge
+
+
+def test_shoes_go_around_heels(views):
+    """U and V are the same at the top of a foot, which may be bare, and at its sole."""
+    labels, uv = views[0]
+    photograph, shoe = painted(labels, uv), (255, 0, 255)
+
+    def parts_of_feet(labels):
+        """Up to 7 pixels above the lowest, and from 12 on."""
+        for foot in FEET:
+            above = (labels == foot).nonzero()[:, 0].max() - torch.arange(256)[:, None]
+            yield (labels == foot) & (above < 7), (labels == foot) & (above >= 12)
+
+    for low, _ in parts_of_feet(labels):
+        photograph.picture[:, low] = torch.tensor(shoe, dtype=torch.uint8)[:, None]
+    colours, _, _ = completed(photograph, views[1])
+    for low, high in parts_of_feet(views[1][0]):
+        assert low.sum() > 20
+        assert high.sum() > 2
+        assert away_from(colours[:, low], shoe).median() < 20
+        assert away_from(colours[:, high], SKIN).median() < 20
 
 
 def test_a_back_has_the_colour_of_the_front(views):

@@ -29,8 +29,8 @@ from pocold.imaging.files import read_json
 from pocold.imaging.images import from_uint8, to_bytes
 
 # 1: completed from rims and faces; 2: without what stands off the body; 3: with edges of arms over the body;
-# 4: with skirts as trousers
-FORMAT = 5
+# 4: with skirts as trousers; 5: of the nearest pixels, feet without shoes
+FORMAT = 6
 INDEX, _PARTIAL = "repairs.json", "partial.json"
 CHANNELS = {"drawn": 3, "completed": 3, "confidence": 1, "target": 3, "labels": 0, "uv": 2}  # 0: no axis of channels
 

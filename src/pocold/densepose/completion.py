@@ -18,7 +18,7 @@ from scipy.ndimage import binary_dilation, minimum_filter
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from pocold.densepose.chart import neighbours, places
+from pocold.densepose.chart import neighbours, places, step_length
 from pocold.densepose.correspondence import BESIDE, HIDDEN, Photograph, Surface, uv_steps
 from pocold.densepose.outline import carry_outline
 from pocold.densepose.skirts import with_skirts, without_skirt
@@ -36,6 +36,9 @@ _TRUNK = (1, 2, *range(15, 23))
 _MIDDLE, _WAIST, _PRINT = 0.08, 0.1, 0.2
 _PRINT_EDGE = 0.02  # metres around it
 _BACK, _FRONT = 1, 2
+# A foot's chart gives top and sole the same U and V, so that neither says where a shoe ends. The picture does: heights
+# above a foot's lowest pixel take the place of those on the body, and count for this.
+_FOOT_HEIGHT = 1.5
 _MIRROR_COST = 0.03  # metres that the mirror image of the body is further away
 _NEIGHBOURS = 4
 _SPREAD = 0.3  # neighbours this share of the distance further away still count
@@ -50,7 +53,7 @@ _REACH = 0.1  # metres over which confidence falls to 1/e
 _STANDS_OFF = 0.5  # of the confidence in what stands off the body: no map says that it does
 # Kinds of skin that clothes must not be drawn onto, and the rest.
 _KINDS = (frozenset({3, 4}), frozenset({5, 6}), frozenset({23, 24}), frozenset(range(1, 25)) - {3, 4, 5, 6, 23, 24})
-_HEAD = _KINDS[2]
+_FEET, _HEAD = _KINDS[1:3]
 
 
 def complete(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,10 +65,11 @@ def complete(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tens
         uv: ``(2, H, W)`` in [0, 1], or uint8 in 0..255.
 
     Returns:
-        float32 ``(3, H, W)`` in [-1, 1], equal to :meth:`Surface.warp` where the point of the body is seen other than
-        at an edge of the body or under a skirt, and in the background save for what stands off the body; and the
-        confidence, float32 ``(H, W)``: 1 where the very point is seen or a skirt hangs, towards 0 with the distance of
-        what was taken instead, 0 in a background that was filled, and at most 0.5 for what else stands off the body.
+        float32 ``(3, H, W)`` in [-1, 1], equal to :meth:`Surface.warp` (between pixels) where the point of the body is
+        seen other than at an edge of the body, on a foot or under a skirt, and in the background save for what stands
+        off the body; and the confidence, float32 ``(H, W)``: 1 where the very point is seen or a skirt hangs, towards 0
+        with the distance of what was taken instead, 0 in a background that was filled, and at most 0.5 for what else
+        stands off the body.
     """
     steps = uv_steps(uv)
     picture, confidence = complete_body(surface.changed(without_skirt), labels, steps)
@@ -74,7 +78,8 @@ def complete(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tens
 
 def complete_body(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
     """As :func:`complete`, without skirts; ``uv`` is uint8."""
-    picture, visible = surface.changed(_without_edge).warp(labels, uv)
+    picture, visible = surface.changed(_without_edge).warp(labels, uv, between=True)
+    visible = visible.masked_fill(torch.isin(labels, torch.tensor([*_FEET], dtype=labels.dtype)), 0)
     picture, confidence = _complete_parts(surface, labels, uv, picture, visible)
     for weight, photographs in surface.layers:
         colours, certain = carry_outline(photographs, labels, uv)
@@ -93,10 +98,11 @@ def _complete_parts(
     if not bool(wanted.any()):
         return picture, visible
     hidden, parts = uv[:, wanted].numpy(), labels[wanted].numpy()
+    heights = _foot_heights(labels.numpy(), uv.numpy())[wanted.numpy()]
     filled = torch.zeros(3, len(parts))
     confidence, known = torch.zeros(len(parts)), torch.zeros(len(parts))
     for weight, photographs in surface.layers:
-        colours, distance = _nearest_colours(photographs, parts, hidden)
+        colours, distance = _nearest_colours(photographs, parts, hidden, heights)
         found = torch.isfinite(distance)
         filled += torch.where(found, weight * colours, 0.0)
         confidence += torch.where(found, weight * torch.exp(-distance / _REACH), 0.0)
@@ -113,13 +119,16 @@ def _complete_parts(
     return picture, trusted
 
 
-def _nearest_colours(photographs: tuple[Photograph, ...], parts: np.ndarray, uv: np.ndarray) -> tuple[Tensor, Tensor]:
+def _nearest_colours(
+    photographs: tuple[Photograph, ...], parts: np.ndarray, uv: np.ndarray, heights: np.ndarray
+) -> tuple[Tensor, Tensor]:
     """Colours ``(3, N)`` in [-1, 1] and distances ``(N,)`` in metres, infinite where nothing can be taken.
 
     Args:
         photographs: of one appearance.
         parts: ``(N,)``, labels 1..24 of the points to complete.
         uv: uint8 ``(2, N)``.
+        heights: ``(N,)``, of :func:`_foot_heights`.
     """
     shown = np.concatenate([photo.labels.flatten().numpy() for photo in photographs])
     inside = np.concatenate([_inside(photo).ravel() for photo in photographs])
@@ -130,6 +139,7 @@ def _nearest_colours(photographs: tuple[Photograph, ...], parts: np.ndarray, uv:
         return torch.from_numpy(colours), torch.from_numpy(distance)
     seen = shown[body]
     points = np.concatenate([photo.uv.flatten(1).numpy() for photo in photographs], 1)[:, body]
+    lifted = np.concatenate([_foot_heights(photo.labels.numpy(), photo.uv.numpy()).ravel() for photo in photographs])
     pixels = torch.cat([photo.picture.flatten(1) for photo in photographs], 1)[:, torch.from_numpy(body)]
     values = from_uint8(pixels).numpy()
     for kind in _KINDS:
@@ -137,22 +147,36 @@ def _nearest_colours(photographs: tuple[Photograph, ...], parts: np.ndarray, uv:
         if len(targets) == 0:
             continue
         sources = np.flatnonzero(np.isin(seen, list(kind)))
-        if len(sources) == 0:
+        known = len(sources) > 0
+        if not known:
             sources = np.arange(len(seen))
         if inside[body[sources]].any():
             sources = sources[inside[body[sources]]]
         depth = _HEAD_DEPTH if kind is _HEAD else _DEPTH
         found = _places(seen[sources], points[:, sources], depth)
+        wanted = _places(parts[targets], uv[:, targets], depth)
+        if kind is _FEET and known:
+            found[:, 2], wanted[:, 2] = lifted[body[sources]], heights[targets]
         mirrored = found * np.array([-1, 1, 1, 1, 1], np.float32) + np.array([0, 0, 0, _MIRROR_COST, 0], np.float32)
         tree = cKDTree(np.concatenate([found, mirrored]), balanced_tree=False, compact_nodes=False)
         both = np.tile(sources, 2)
-        wanted = _places(parts[targets], uv[:, targets], depth)
         colours[:, targets], distance[targets], nearest = _taken(tree, wanted, values[:, both])
         middle = (seen[both[nearest]] == _FRONT) & _middle_of_back(parts[targets], uv[:, targets])
         if middle.any():
             own = colours[:, targets[middle]]
             colours[:, targets[middle]] = _without_print(tree, wanted[middle], values[:, both], own)
     return torch.from_numpy(colours), torch.from_numpy(distance)
+
+
+def _foot_heights(labels: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """float32 ``(H, W)``: how high above its lowest pixel a foot's is in a picture, in metres, as it counts; else 0."""
+    heights = np.zeros(labels.shape, np.float32)
+    for foot in _FEET:
+        rows, columns = np.nonzero(labels == foot)
+        heights[rows, columns] = rows.max(initial=0) - rows
+    if heights.any():
+        heights *= _FOOT_HEIGHT * step_length(np.where(labels < BESIDE, labels, 0), uv)
+    return heights
 
 
 def _middle_of_back(parts: np.ndarray, uv: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pocold.densepose.holes import fill_holes
+from pocold.densepose.resampling import resample
 from pocold.imaging.images import from_uint8
 
 HIDDEN = 255  # label of source pixels that are not to be used
@@ -106,7 +107,7 @@ class Surface:
             return self
         return self.changed(lambda photo: _shrunk(photo, factor) if len(photo.labels) >= factor * least else photo)
 
-    def warp(self, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
+    def warp(self, labels: Tensor, uv: Tensor, *, between: bool = False) -> tuple[Tensor, Tensor]:
         """The person's picture in a pose.
 
         Where only some layers show a part, these are blended.
@@ -114,6 +115,8 @@ class Surface:
         Args:
             labels: of the pose, integers 0..24, ``(H, W)``.
             uv: ``(2, H, W)``.
+            between: where the point itself is seen, colours between pixels (``resampling.py``) in place of the nearest
+                pixel's.
 
         Returns:
             float32 ``(3, H, W)`` in [-1, 1], holes filled (:func:`fill_holes`), and float32 ``(H, W)`` in [0, 1], the
@@ -125,7 +128,10 @@ class Surface:
             index, seen = correspondence_with(labels, uv, [(photo.labels, photo.uv) for photo in photographs])
             pixels = torch.cat([photo.picture.flatten(1) for photo in photographs], dim=1)
             shown = weight * (index >= 0)
-            picture += shown * warp_by_surface(from_uint8(pixels), index)
+            colours = warp_by_surface(from_uint8(pixels), index)
+            if between:
+                _put_between(colours, photographs, index, labels, uv_steps(uv), seen)
+            picture += shown * colours
             visible += weight * seen
             found += shown
         whole = found.masked_fill(found == 0, 1)
@@ -209,6 +215,20 @@ def warp_by_surface(image: Tensor, index: Tensor, fill: float = 0.0) -> Tensor:
     """
     warped = image.reshape(len(image), -1)[:, index.clamp(min=0).flatten()].view(len(image), *index.shape)
     return warped.masked_fill(index < 0, fill)
+
+
+def _put_between(
+    colours: Tensor, photographs: Sequence[Photograph], index: Tensor, labels: Tensor, uv: Tensor, seen: Tensor
+) -> None:
+    """Replace the colours ``(3, H, W)`` of points of the body that are seen; U and V are uint8."""
+    start = 0
+    for photo in photographs:
+        own = index - start
+        shown = seen & (labels > 0) & (own >= 0) & (own < photo.labels.numel())
+        if bool(shown.any()):
+            same = (photo.uv.flatten(1)[:, own.clamp(0, photo.labels.numel() - 1)] == uv).all(0)
+            colours[:, shown] = resample(from_uint8(photo.picture), photo.labels, own, labels, shown, same)
+        start += photo.labels.numel()
 
 
 def _shrunk(photo: Photograph, factor: int) -> Photograph:

@@ -2,7 +2,7 @@
 
 A DensePose map covers the body and not what is worn on it. Every pixel of the body's rim in a photograph has something
 that differs from the backdrop beside it, outwards, for some pixels or for none; a rim pixel of the target takes the
-strip of the rim pixel that is nearest on the resting body. Feet and hands are left out: beside feet lie shadows.
+strip of the rim pixel that is nearest on the resting body. Hands are left out, and at feet shadows are told from shoes.
 
 Legend: H W target size, R pixels of a rim, N pixels beside the body.
 """
@@ -27,14 +27,19 @@ _FAR, _HEAD_FAR = 0.3, 0.12  # metres between rim pixels from which nothing is t
 _DIFFERENT = 0.3  # of 2, the range of a channel: more than this away from the backdrop is no backdrop ...
 _UNEVEN = 2.0  # ... plus this times how far the backdrop beside it is from what is thought of it
 _DEPTH, _HEAD_DEPTH = 0.35, 1.5  # what a metre from front to back counts, as in completion
-_APART = 0.5  # metres that a head is away from the rest
+_APART = 0.5  # metres that heads and feet are away from the rest
 _TURNED = 0.03  # metres for strips that point another way
-_NEIGHBOURS, _LENGTH = 9, 0.6  # of so many the length that this share does not exceed: single pixels are ragged
+_ALONG, _LENGTH = 0.08, 0.6  # of so many metres of rim the length that this share does not exceed: pixels are ragged
 _MIXED = 0.5  # pixels at a strip's end into which the backdrop is mixed
 _ENOUGH = 0.5  # share of its length that a strip must have in the photograph
 _BESIDE = 0.04  # metres to both sides along the rim over which the strips of a pose are smoothed
 _SAME_WAY = 4.0  # pixels that strips are apart which point another way
-_NO_STRIPS = (3, 4, 5, 6)
+_NO_STRIPS = (3, 4)
+_FEET = (5, 6)
+_SHOE = 0.05  # metres that one stands off a foot at most
+_DARKEST = 0.1  # of the light that falls onto the floor is left in a shadow, at least
+_NO_SHADOW = 0.15  # of 2; nearer to the floor in some shadow, it must look more like the foot than like the floor
+_SHOE_COLOURS = 500  # of a foot that are looked at
 _HEAD = (23, 24)
 
 
@@ -43,7 +48,7 @@ class _Rim:
     """The rim of the body in a map.
 
     Attributes:
-        place: float ``(R, 6)``, metres on the resting body, a head's distance, and the direction outwards.
+        place: float ``(R, 6)``, metres on the resting body, a head's or foot's distance, and the direction outwards.
         at: ``(R, 2)``, row and column.
         outwards: ``(R, 2)``, unit vectors.
         beside: ``(N, 2)``, pixels beside the body.
@@ -100,7 +105,8 @@ def _matched(target: _Rim, strips: list[tuple[_Rim, Tensor, np.ndarray]]) -> tup
     found = np.concatenate([rim.place for rim, _, _ in strips])
     own = np.concatenate([lengths for _, _, lengths in strips])
     tree = cKDTree(np.concatenate([found, found * np.array([-1, 1, 1, 1, 1, -1])]))  # and the body's mirror image
-    far, index = tree.query(target.place, k=min(_NEIGHBOURS, 2 * len(found)))
+    count = max(round(_ALONG / min(rim.step for rim, _, _ in strips)), 1)
+    far, index = tree.query(target.place, k=list(range(1, min(count, 2 * len(found)) + 1)))
     index %= len(found)
     lengths = np.quantile(own[index], _LENGTH, axis=1)
     lengths[far[:, 0] > np.where(target.place[:, 3] > 0, _HEAD_FAR, _FAR)] = -1
@@ -126,10 +132,14 @@ def _strips(photo: Photograph) -> tuple[_Rim, Tensor, np.ndarray] | None:
     labels = photo.labels.masked_fill(photo.labels == BESIDE, 0)  # colours tell it more exactly than a mask
     rim = _rim(labels.numpy(), photo.uv.numpy())
     picture = from_uint8(photo.picture)
-    different = _different(picture, labels, 1 if rim is None else int(_REACH / rim.step))
-    if rim is None or different is None:
+    found = None if rim is None else _different(picture, labels, int(_REACH / rim.step))
+    if rim is None or found is None:
         return None
+    different, behind = found
     backdrop = ~different[*rim.beside.T]
+    feet = np.isin(labels.numpy()[*rim.at.T], _FEET)[rim.owner]
+    backdrop[feet] |= ~_shoe(picture, labels, behind, rim.beside[feet])
+    backdrop |= feet & (rim.far * rim.step > _SHOE)
     longest, ends = np.zeros(len(rim.at)), np.full(len(rim.at), np.inf)
     np.maximum.at(longest, rim.owner, rim.far)
     np.minimum.at(ends, rim.owner[backdrop], rim.far[backdrop] - 0.5)  # halfway to the first pixel of the backdrop
@@ -137,9 +147,23 @@ def _strips(photo: Photograph) -> tuple[_Rim, Tensor, np.ndarray] | None:
     return rim, picture, metres
 
 
-def _different(picture: Tensor, labels: Tensor, margin: int) -> np.ndarray | None:
-    """bool ``(H', W')``: what is not the backdrop that is seen further than ``margin`` pixels from the body; None where
-    none is seen."""
+def _shoe(picture: Tensor, labels: Tensor, backdrop: Tensor, places: np.ndarray) -> np.ndarray:
+    """bool ``(P,)``: which of the pixels ``places (P, 2)`` are nearer in colour to a foot than to the floor, lit or in
+    shadow, or not near to the floor at all."""
+    if len(places) == 0:
+        return np.zeros(0, bool)
+    foot = picture[:, np.isin(labels.numpy(), _FEET)].T.numpy()
+    own, floor = (1 + colours[:, *places.T].T.numpy() for colours in (picture, backdrop))
+    light = ((own * floor).sum(1) / np.square(floor).sum(1).clip(1e-6)).clip(_DARKEST, 1)
+    from_floor = np.abs(own - light[:, None] * floor).max(1)
+    from_foot, _ = cKDTree(1 + foot[:: max(len(foot) // _SHOE_COLOURS, 1)]).query(own, p=np.inf)
+    nearer: np.ndarray = (from_floor > _NO_SHADOW) | (from_foot < from_floor)
+    return nearer
+
+
+def _different(picture: Tensor, labels: Tensor, margin: int) -> tuple[np.ndarray, Tensor] | None:
+    """bool ``(H', W')``: what is not the backdrop that is seen further than ``margin`` pixels from the body, and that
+    backdrop, ``(3, H', W')``; None where none is seen."""
     clear = torch.from_numpy(distance_transform_edt(labels.numpy() == 0) > margin)
     if not bool(clear.any()):
         return None
@@ -147,7 +171,7 @@ def _different(picture: Tensor, labels: Tensor, margin: int) -> np.ndarray | Non
     mean = torch.from_numpy(uniform_filter(shares, (1, 2 * margin + 1, 2 * margin + 1), mode="nearest"))
     unevenness = (picture - mean[:3] / mean[3].clamp(min=1e-6)).abs().amax(0, keepdim=True)
     backdrop, uneven = spread_colours(torch.cat([picture, unevenness]), clear).split([3, 1])
-    return np.asarray((picture - backdrop).abs().amax(0) > _DIFFERENT + _UNEVEN * uneven[0])
+    return np.asarray((picture - backdrop).abs().amax(0) > _DIFFERENT + _UNEVEN * uneven[0]), backdrop
 
 
 def _rim(labels: np.ndarray, uv: np.ndarray) -> _Rim | None:
@@ -172,6 +196,6 @@ def _rim(labels: np.ndarray, uv: np.ndarray) -> _Rim | None:
     place = np.zeros((len(at), 6))
     place[:, :3] = places(parts, uv[:, *at.T])
     place[:, 1] *= np.where(np.isin(parts, _HEAD), _HEAD_DEPTH, _DEPTH)
-    place[:, 3] = _APART * np.isin(parts, _HEAD)
+    place[:, 3] = _APART * (1.0 * np.isin(parts, _HEAD) - np.isin(parts, _FEET))
     place[:, 4:] = _TURNED * outwards
     return _Rim(place, at, outwards, pixels, owner, far, step)
