@@ -1,11 +1,12 @@
-"""Engines side by side: one guided evaluation of the UNet (two branches, batch 1) in each, in interleaved rounds.
+"""Engines side by side: one guided evaluation of the UNet (batch 1) in each, in interleaved rounds.
 
     python -m benchmarks.engines
     python -m benchmarks.engines --models bundled --sizes 128x88 --engines torch bf16 openvino compile
 
-Needs the extra openvino. Sizes are those of the picture that the UNet draws (a refiner enlarges afterwards). CPU
-seconds; what conversion or compilation took at the first call is told as well, and the largest difference from torch
-in float32. Compiling takes minutes.
+Needs the extra openvino. Two branches, or one where guidance is distilled into the model, as into the bundled one.
+Sizes are those of the picture that the UNet draws (a refiner enlarges afterwards). CPU seconds; what conversion or
+compilation took at the first call is told as well, and the largest difference from torch in float32. Compiling takes
+minutes.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from benchmarks.attention import body_labels
 from benchmarks.measure import cpu_times, machine, ratio
 from pocold.densepose.encoding import one_hot
 from pocold.diffusion.engines import Denoiser, OpenVINOUNet
-from pocold.diffusion.guidance import pose_first
+from pocold.diffusion.guidance import guidance_formula
 from pocold.diffusion.sampling import predict_branches
 from pocold.models.presets import build_models
 from pocold.models.unet import UNet
@@ -62,7 +63,8 @@ def evaluation(model: str, size: tuple[int, int]) -> Callable[[str], Callable[[]
     pose = one_hot(body_labels(1, *size), size, torch.float32)
     with torch.no_grad():
         code = unet.extract_appearance(encoder(source), fingerprint=torch.zeros(1))
-    needed = pose_first(5.0, 5.0).needed
+    distilled = bool(unet.config.guidance_embedding)
+    weights = guidance_formula("pose_first", distilled)(*(2 * [3.0 if distilled else 5.0]))
 
     def of(engine: str) -> Callable[[], Tensor]:
         network = denoiser(unet, engine)
@@ -71,8 +73,10 @@ def evaluation(model: str, size: tuple[int, int]) -> Callable[[str], Callable[[]
 
         @torch.no_grad()
         def run() -> Tensor:
-            predicted = predict_branches(network, latents, torch.tensor(501), seen, own, needed, shown)
-            return torch.cat([predicted[branch] for branch in needed]).float()
+            predicted = predict_branches(
+                network, latents, torch.tensor(501), seen, own, weights.needed, shown, weights.scales
+            )
+            return torch.cat([predicted[branch] for branch in weights.needed]).float()
 
         return run
 

@@ -4,7 +4,9 @@ import ctypes
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from multiprocessing.connection import wait
 from threading import Thread
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import torch
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_SIDE = 1024  # of the matrices that are timed
+_WORTH_IT = 1.2  # times as fast as float32, from which on bfloat16 is chosen
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -28,13 +32,43 @@ def choose_device(name: str = "auto") -> torch.device:
         raise ValueError(f"the device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
 
 
-def has_bf16_units() -> bool:
-    """Whether this machine's processor has instructions for bfloat16 products (AVX-512 BF16, AMX); else it emulates."""
+@lru_cache(maxsize=1)
+def fast_bf16() -> tuple[bool, str]:
+    """Whether this machine's processor computes faster in bfloat16 than in float32, and why, in a few words.
+
+    With AMX it does; without any instructions for it, it emulates. AVX-512 BF16 alone is faster than float32 on some
+    processors and slower on others: there a product is timed, once in a process (a tenth of a second).
+    """
+    known = _bf16_instructions()
+    if "amx" in known:
+        return True, "has bfloat16 units"
+    if not known:
+        return False, "has no bfloat16 units"
+    faster = _bf16_speed() > _WORTH_IT
+    return faster, "has bfloat16 units" if faster else "has bfloat16 units that are no faster than its float32"
+
+
+def _bf16_instructions() -> set[str]:
+    """Of ``amx`` and ``avx512`` those that the processor has for bfloat16 products."""
     known: Callable[[], Mapping[str, Any]] | None = getattr(torch.cpu, "get_capabilities", None)
     if known is not None:
-        return any(bool(known().get(name)) for name in ("avx512_bf16", "amx_bf16"))
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # before torch 2.10
-    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+        return {name for name in ("amx", "avx512") if known().get(f"{name}_bf16")}
+    names = {"amx": "_is_amx_tile_supported", "avx512": "_is_avx512_bf16_supported"}  # before torch 2.10
+    return {name for name, asked in names.items() if getattr(torch.cpu, asked, lambda: False)()}
+
+
+def _bf16_speed() -> float:
+    """How many times as fast as in float32 a product of matrices is, the best of three times of each."""
+    best = []
+    for dtype in (torch.float32, torch.bfloat16):
+        matrix = torch.ones(_SIDE, _SIDE, dtype=dtype)
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            torch.mm(matrix, matrix)
+            times.append(time.perf_counter() - start)
+        best.append(min(times))
+    return best[0] / best[1]
 
 
 def peak_memory(device: torch.device) -> int | None:

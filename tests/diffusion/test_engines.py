@@ -6,8 +6,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from pocold import PoseTransferPipeline
-from pocold.devices import has_bf16_units
+from pocold import PoseTransferPipeline, devices
 from pocold.diffusion import engines
 from pocold.diffusion.engines import OpenVINOUNet, choose_engine
 
@@ -24,7 +23,8 @@ def machine(monkeypatch):
     """What the machine has."""
 
     def having(units, installed):
-        monkeypatch.setattr(engines, "has_bf16_units", lambda: units)
+        has = "has bfloat16 units" if units else "has no bfloat16 units"
+        monkeypatch.setattr(engines, "fast_bf16", lambda: (units, has))
         monkeypatch.setattr(engines, "find_spec", lambda name: object() if installed else None)
 
     return having
@@ -71,15 +71,37 @@ def test_what_cannot_be_used(machine, arguments, installed, message):
         choose_engine(*arguments)
 
 
-def test_units_are_those_of_the_processor(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": False}, raising=False)
-    assert not has_bf16_units()
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "amx_bf16": True}, raising=False)
-    assert has_bf16_units()
+@pytest.fixture
+def processor(monkeypatch):
+    """Of a processor's abilities and speed in bfloat16 what is said of it."""
+
+    def of(speed=None, **able):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+        monkeypatch.setattr(devices, "_bf16_speed", lambda: speed)  # None: not to be timed
+        devices.fast_bf16.cache_clear()
+        return devices.fast_bf16()
+
+    yield of
+    devices.fast_bf16.cache_clear()
+
+
+def test_units_are_those_of_the_processor(processor, monkeypatch):
+    assert processor(avx2=True, avx512_bf16=False) == (False, "has no bfloat16 units")
+    assert processor(avx512_bf16=True, amx_bf16=True) == (True, "has bfloat16 units")
     monkeypatch.delattr(torch.cpu, "get_capabilities")  # as before torch 2.10
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
-    assert has_bf16_units()
+    devices.fast_bf16.cache_clear()
+    assert devices.fast_bf16()[0]
+
+
+def test_units_that_are_slower_are_not_used(processor):
+    assert processor(0.5, avx512_bf16=True) == (False, "has bfloat16 units that are no faster than its float32")
+    assert processor(1.9, avx512_bf16=True) == (True, "has bfloat16 units")
+
+
+def test_speed_is_timed():
+    assert 0.001 < devices._bf16_speed() < 1000
 
 
 LABELS = torch.randint(0, 25, (3, 48, 40), generator=torch.Generator().manual_seed(1)).numpy()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pocold.appearance import AppearanceCode
-from pocold.devices import has_bf16_units
+from pocold.devices import fast_bf16
 from pocold.models.unet import UNet, UNetOutput
 from pocold.usage import EngineName
 
@@ -67,8 +67,8 @@ def choose_engine(name: str, dtype: torch.dtype | None, device: torch.device) ->
 
     Args:
         name: ``torch``, ``openvino``, ``compile``, or ``auto``: OpenVINO on a CPU where it is installed, else torch.
-        dtype: float32, bfloat16 or float16. None is bfloat16 on a GPU and on a CPU with bfloat16 units, and float32 on
-            others, which would emulate it many times slower.
+        dtype: float32, bfloat16 or float16. None is bfloat16 on a GPU and on a CPU that is faster in it
+            (:func:`pocold.devices.fast_bf16`), and float32 on others.
         device: of the pipeline.
 
     Raises:
@@ -80,9 +80,9 @@ def choose_engine(name: str, dtype: torch.dtype | None, device: torch.device) ->
         raise ValueError(f"dtype: expected torch.float32, bfloat16 or float16, got {dtype!r}")
     reasons = []
     if dtype is None:
-        units = device.type != "cpu" or has_bf16_units()
-        dtype = torch.bfloat16 if units else torch.float32
-        reasons.append(f"this {device.type.upper()} has {'' if units else 'no '}bfloat16 units")
+        fast, reason = fast_bf16() if device.type == "cpu" else (True, "has bfloat16 units")
+        dtype = torch.bfloat16 if fast else torch.float32
+        reasons.append(f"this {device.type.upper()} {reason}")
     installed = find_spec("openvino") is not None
     if name == "auto":
         fits = device.type == "cpu" and dtype != torch.float16
