@@ -37,6 +37,18 @@ def maps(pose):
     return torch.from_numpy(pose.labels), torch.from_numpy(pose.uv)
 
 
+def test_of_equally_near_points_it_is_the_first_of_the_lowest_u():
+    """Few values of U and V, so that most points have several neighbours at one distance."""
+    generator = torch.Generator().manual_seed(3)
+    source_uv, target_uv = (torch.randint(40, (2, *size), generator=generator) for size in ((9, 8), (12, 11)))
+    ones = [torch.ones(uv.shape[1:], dtype=torch.int64) for uv in (target_uv, source_uv)]
+    index, _ = surface_correspondence(ones[0], target_uv.byte(), ones[1], source_uv.byte(), 1.0)
+    points = list(zip(*source_uv.flatten(1).tolist(), strict=True))
+    for found, (u, v) in zip(index.flatten().tolist(), zip(*target_uv.flatten(1).tolist(), strict=True), strict=True):
+        order = [((a - u) ** 2 + (b - v) ** 2, a, place) for place, (a, b) in enumerate(points)]
+        assert found == min(order)[2]
+
+
 @pytest.mark.parametrize("max_distance", [0.05, 0.2])
 def test_nearest_point_of_the_same_part_literally(max_distance):
     (target, target_uv), (source, source_uv) = random_map(0), random_map(1, (19, 26))

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from pocold.densepose.holes import fill_holes
@@ -27,9 +29,7 @@ BESIDE = 254  # of those that show the person beside the body: clothes, hair, wh
 MAX_DISTANCE = 0.05
 
 _NARROW = 64  # how many times the margin beside a body goes into the height, where a mask tells what is no backdrop
-_REACHES = (16, 256)  # in steps of 1/255: look nearby first, then everywhere
-_CHUNK = 128
-_FEW = 2**17  # pairs that are sooner compared than sorted
+_STEPS = 256  # values of U, and of V
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +240,7 @@ def _shrunk(photo: Photograph, factor: int) -> Photograph:
 
 
 def _flat(what: str, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels int64 ``(M,)`` and U, V in whole steps of 1/255, float32 ``(M, 2)``: their products are exact."""
+    """Labels int64 ``(M,)`` and U, V in whole steps of 1/255, float32 ``(M, 2)``: distances are exact."""
     if labels.ndim != 2 or uv.shape != (2, *labels.shape):
         raise ValueError(
             f"{what}: expected labels (H, W) and uv (2, H, W), got {tuple(labels.shape)} and {tuple(uv.shape)}"
@@ -255,7 +255,8 @@ def uv_steps(uv: Tensor) -> Tensor:
 
 def _by_part(labels: Tensor) -> dict[int, Tensor]:
     """The pixels of each label in ``labels (M,)`` that occurs."""
-    order = labels.argsort(stable=True)
+    sorting = np.argsort(labels.cpu().numpy().astype(np.uint8), kind="stable")  # of bytes, much faster than of int64
+    order = torch.from_numpy(sorting).to(labels.device)
     parts, counts = labels[order].unique_consecutive(return_counts=True)
     return dict(zip(parts.tolist(), order.split(counts.tolist()), strict=True))
 
@@ -271,28 +272,22 @@ def _same_place(target: Tensor, source: Tensor) -> Tensor:
 def _nearest(target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
     """The nearest of ``source (M, 2)`` to each of ``target (N, 2)``: index ``(N,)`` and squared distance ``(N,)``.
 
-    Both are sorted by U, so that a run of targets has its neighbours in a short run of sources; only targets without a
-    neighbour there are compared with all.
+    Of several that are equally near it is the one of the lowest U, and of these the first. So that a tree of points can
+    tell, a third coordinate adds to each squared distance less than 1, by the order of the points: squared distances
+    are whole numbers.
     """
-    few = len(target) * len(source) <= _FEW
-    order = source[:, 0].argsort(stable=True)
-    source = source[order]
-    u, norms = source[:, 0].contiguous(), source.square().sum(1)
-    minus_two = -2 * source.T
-    index = torch.empty(len(target), dtype=torch.int64, device=target.device)
-    squared = target.new_empty(len(target))
-    left = target[:, 0].argsort(stable=True)
-    for reach in _REACHES[-1:] if few else _REACHES:
-        runs = left.split(_CHUNK)
-        ends = torch.stack([target[torch.stack([run[0], run[-1]]), 0] for run in runs])  # lowest and highest U
-        firsts = torch.searchsorted(u, ends[:, 0] - reach).clamp(max=len(u) - 1)
-        lasts = torch.searchsorted(u, ends[:, 1] + reach, right=True).maximum(firsts + 1)
-        for run, first, last in zip(runs, firsts.tolist(), lasts.tolist(), strict=True):
-            points = target[run]
-            products = torch.addmm(points.square().sum(1, keepdim=True), points, minus_two[:, first:last])
-            squared[run], nearest = (products + norms[first:last]).min(1)
-            index[run] = nearest + first
-        left = left[squared[left] > reach**2]
-        if len(left) == 0:
-            break
-    return order[index], squared
+    wanted, which = np.unique(_numbered(target), return_inverse=True)
+    known, first = np.unique(_numbered(source), return_index=True)
+    rank = np.empty(len(known))
+    rank[np.lexsort((first, known // _STEPS))] = np.arange(len(known))
+    points = np.stack([*np.divmod(known, _STEPS), (rank / len(known)) ** 0.5], axis=1)
+    asked = np.stack([*np.divmod(wanted, _STEPS), np.zeros(len(wanted))], axis=1)
+    _, nearest = cKDTree(points, balanced_tree=False, compact_nodes=False).query(asked)
+    index = torch.from_numpy(first[nearest][which]).to(target.device)
+    return index, (target - source[index]).square().sum(1)
+
+
+def _numbered(points: Tensor) -> np.ndarray:
+    """One whole number for each of ``(N, 2)``."""
+    u, v = points.cpu().numpy().astype(np.int64).T
+    return u * _STEPS + v

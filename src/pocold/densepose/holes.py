@@ -5,6 +5,7 @@ Legend: H W picture size, C channels.
 
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import maximum_filter
 from torch import Tensor
 
 _USUAL = 24  # how many times the usual margin goes into the height
@@ -32,10 +33,9 @@ def fill_holes(
         pixel is returned as it is.
     """
     background, margin = labels == 0, len(labels) // _USUAL if margin is None else margin
-    beside = (background & ~found)[None].float()
-    for kernel, padding in (((2 * margin + 1, 1), (margin, 0)), ((1, 2 * margin + 1), (0, margin))):
-        beside = F.max_pool2d(beside, kernel, 1, padding)
-    kept = found & ~(background & (beside[0] > 0))
+    holes = (background & ~found).cpu().numpy()
+    beside = torch.from_numpy(maximum_filter(holes, 2 * margin + 1, mode="constant")).to(found.device)
+    kept = found & ~(background & beside)
     if not bool((kept & background).any()):
         kept = found
     for kind in (~background, background):
