@@ -34,6 +34,7 @@ REFINERS = (
     "refiner",
     "distilled-refiner",
     "relit-refiner",
+    "resampled-refiner",
 )
 ESTIMATORS = ("estimator", "photographs-estimator")
 DONE = "done.json"

@@ -139,7 +139,7 @@ def _nearest_colours(
         return torch.from_numpy(colours), torch.from_numpy(distance)
     seen = shown[body]
     points = np.concatenate([photo.uv.flatten(1).numpy() for photo in photographs], 1)[:, body]
-    lifted = np.concatenate([_foot_heights(photo.labels.numpy(), photo.uv.numpy()).ravel() for photo in photographs])
+    lifted = np.concatenate([_lifted(photo).ravel() for photo in photographs])
     pixels = torch.cat([photo.picture.flatten(1) for photo in photographs], 1)[:, torch.from_numpy(body)]
     values = from_uint8(pixels).numpy()
     for kind in _KINDS:
@@ -177,6 +177,12 @@ def _foot_heights(labels: np.ndarray, uv: np.ndarray) -> np.ndarray:
     if heights.any():
         heights *= _FOOT_HEIGHT * step_length(np.where(labels < BESIDE, labels, 0), uv)
     return heights
+
+
+@lru_cache(maxsize=8)  # of the same photographs for every pose
+def _lifted(photo: Photograph) -> np.ndarray:
+    """The heights of a photograph's feet."""
+    return _foot_heights(photo.labels.numpy(), photo.uv.numpy())
 
 
 def _middle_of_back(parts: np.ndarray, uv: np.ndarray) -> np.ndarray:
