@@ -79,8 +79,9 @@ def complete(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tens
 def complete_body(surface: Surface, labels: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
     """As :func:`complete`, without skirts; ``uv`` is uint8."""
     picture, visible = surface.changed(_without_edge).warp(labels, uv, between=True)
-    visible = visible.masked_fill(torch.isin(labels, torch.tensor([*_FEET], dtype=labels.dtype)), 0)
-    picture, confidence = _complete_parts(surface, labels, uv, picture, visible)
+    feet = torch.isin(labels, torch.tensor([*_FEET], dtype=labels.dtype))  # of other heights, perhaps
+    picture, confidence = _complete_parts(surface, labels, uv, picture, visible.masked_fill(feet, 0))
+    confidence = torch.maximum(confidence, visible.masked_fill(~feet, 0))
     for weight, photographs in surface.layers:
         colours, certain = carry_outline(photographs, labels, uv)
         covered = certain > 0
