@@ -64,7 +64,8 @@ def evaluation(model: str, size: tuple[int, int]) -> Callable[[str], Callable[[]
     with torch.no_grad():
         code = unet.extract_appearance(encoder(source), fingerprint=torch.zeros(1))
     distilled = bool(unet.config.guidance_embedding)
-    weights = guidance_formula("pose_first", distilled)(*(2 * [3.0 if distilled else 5.0]))
+    scale = 3.0 if distilled else 5.0
+    weights = guidance_formula("pose_first", distilled)(scale, scale)
 
     def of(engine: str) -> Callable[[], Tensor]:
         network = denoiser(unet, engine)

@@ -7,7 +7,7 @@ from scipy.ndimage import binary_dilation
 
 from pocold.densepose import chart
 from pocold.densepose.completion import complete
-from pocold.densepose.correspondence import HIDDEN, Photograph, Surface
+from pocold.densepose.correspondence import HIDDEN, Photograph, Surface, uv_steps
 from pocold.people.poses import parse_pose
 from pocold.people.rendering.render import Shot, random_person
 
@@ -100,10 +100,10 @@ def test_what_is_seen_stays_to_the_bit(views):
 
 def test_in_its_own_pose_a_photograph_is_itself():
     pose = parse_pose("relaxed:front")
-    drawn = random_person(1, 0).draw([Shot(pose.pose, pose.view, pose.crop)], (256, 176))[0]
-    labels = torch.from_numpy(drawn.densepose.labels.copy())
-    uv = (torch.from_numpy(drawn.densepose.uv) * 255).round().to(torch.uint8)
-    photograph = Photograph(torch.from_numpy(drawn.image.copy()).permute(2, 0, 1), labels, uv)
+    picture = random_person(1, 0).draw([Shot(pose.pose, pose.view, pose.crop)], (256, 176))[0]
+    labels = torch.from_numpy(picture.densepose.labels.copy())
+    uv = uv_steps(torch.from_numpy(picture.densepose.uv))
+    photograph = Photograph(torch.from_numpy(picture.image.copy()).permute(2, 0, 1), labels, uv)
     colours, confidence, _ = completed(photograph, (labels, uv))
     sure = (confidence == 1) & (labels > 0)
     assert sure.sum() > 0.7 * (labels > 0).sum()

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from pocold.densepose.correspondence import Photograph, Surface
+from pocold.densepose.correspondence import Photograph, Surface, uv_steps
 from pocold.densepose.resampling import resample
 from pocold.people.poses import parse_pose
 from pocold.people.rendering.render import Shot, random_person
@@ -74,7 +74,7 @@ def test_a_face_that_comes_nearer_keeps_its_eyes():
     person = random_person(1, 0)
     poses = [parse_pose(name) for name in ("relaxed:front", "relaxed:front:portrait")]
     far, near = person.draw([Shot(p.pose, p.view, p.crop) for p in poses], (256, 176))
-    steps = [(torch.from_numpy(p.densepose.uv) * 255).round().to(torch.uint8) for p in (far, near)]
+    steps = [uv_steps(torch.from_numpy(p.densepose.uv)) for p in (far, near)]
     labels = [torch.from_numpy(p.densepose.labels.copy()) for p in (far, near)]
     photograph = Photograph(torch.from_numpy(far.image.copy()).permute(2, 0, 1), labels[0], steps[0])
     truth = torch.from_numpy(near.image.copy()).permute(2, 0, 1) / 127.5 - 1
