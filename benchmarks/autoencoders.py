@@ -34,7 +34,7 @@ def call(vae: autoencoder.Autoencoder, size: tuple[int, int], form: str, directi
     def run() -> Tensor:
         context: AbstractContextManager[object] = nullcontext()
         if form == "whole":
-            context = mock.patch.object(autoencoder, "runs_in_strips", return_value=False)
+            context = mock.patch.object(strips, "runs_in_strips", return_value=False)
         elif form == "tiles":
             vae.enable_tiling()
         try:

@@ -41,7 +41,7 @@ from pocold.densepose.maps import DensePose
 from pocold.devices import release_memory
 from pocold.diffusion import sampling
 from pocold.diffusion.schedulers import make_scheduler
-from pocold.models import autoencoder
+from pocold.models import strips
 from pocold.models.presets import build_models
 from pocold.models.unet import UNet
 from pocold.people.body.camera import parse_size
@@ -132,7 +132,7 @@ def draw(
 
     with ExitStack() as patches:
         if form in ("literal", "whole"):
-            patches.enter_context(mock.patch.object(autoencoder, "runs_in_strips", return_value=False))
+            patches.enter_context(mock.patch.object(strips, "runs_in_strips", return_value=False))
         if form == "literal":
             patches.enter_context(literally())
         for _ in range(times):

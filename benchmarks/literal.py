@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pocold.densepose.encoding import resize_labels
+from pocold.models import upsampling
 from pocold.models.attention import DoubleAttention
 from pocold.models.pose_constraint import PoseConstraint
 from pocold.models.unet import UNet
@@ -47,8 +48,9 @@ def same_part(self: PoseConstraint, target_size: tuple[int, int], source_size: t
 
 @contextmanager
 def literal_form() -> Iterator[None]:
-    """Inside, every attention and pose constraint of pocold works in its literal form."""
+    """Inside, attentions and constraints are in their literal form, and maps are enlarged before a convolution."""
     with (
+        mock.patch.object(upsampling, "takes_small_map", return_value=False),
         mock.patch.object(DoubleAttention, "forward", attention),
         mock.patch.object(PoseConstraint, "level", same_part),
     ):
@@ -59,8 +61,8 @@ def guided_step(
     unet: UNet, latents: Tensor, timestep: Tensor, pose: Tensor, features: Sequence[Tensor], w_p: float, w_s: float
 ) -> Tensor:
     """One guided prediction by the default formula: three passes, one after another."""
-    null = unet(latents, timestep, torch.zeros_like(pose)).sample
-    pose_only = unet(latents, timestep, pose).sample
     with literal_form():
+        null = unet(latents, timestep, torch.zeros_like(pose)).sample
+        pose_only = unet(latents, timestep, pose).sample
         full = unet(latents, timestep, pose, features).sample
     return null + w_p * (pose_only - null) + w_s * (full - pose_only)

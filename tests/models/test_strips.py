@@ -31,7 +31,10 @@ def narrow(monkeypatch):
     monkeypatch.setattr(strips, "STRIP_BYTES", 16 * 56 * 4 * 5)
 
 
-@pytest.mark.parametrize("changes", [{}, {"layers_per_block": 2}, {"use_post_quant_conv": False}])
+WIDTHS = {"block_out_channels": (16, 32, 32, 24)}  # on the way up one block widens, one halves
+
+
+@pytest.mark.parametrize("changes", [{}, {"layers_per_block": 2}, {"use_post_quant_conv": False}, WIDTHS])
 @torch.no_grad()
 def test_decoding_leaves_no_seam(narrow, changes):
     vae = make_vae(**changes)

@@ -5,6 +5,7 @@ import torch
 from diffusers import AutoencoderTiny
 
 from pocold import PoseTransferPipeline
+from pocold.models import tiny_autoencoder
 from pocold.models.autoencoder import decode, downsampling_factor, encode, fit_scaling_factor, load_autoencoder
 from pocold.training.autoencoder import build_autoencoder
 from pocold.training.autoencoder_config import AutoencoderModelConfig, AutoencoderTrainConfig
@@ -27,6 +28,24 @@ def test_its_latents_are_those_of_diffusers(tiny):
     # nothing is drawn where there is no distribution
     sampled = encode(tiny, images, sample=True, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(sampled, latents, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("height", [88, 96])
+@torch.no_grad()
+def test_strips_leave_no_seam(tiny, monkeypatch, height):
+    images = torch.rand(2, 3, height, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    whole = tiny.encode(images).latents
+    picture = tiny.decode(whole).sample
+    assert not tiny_autoencoder.runs_in_strips(tiny, height, 24)  # fits into one strip
+    monkeypatch.setattr(tiny_autoencoder, "STRIP_BYTES", 14 * 24 * 8 * 4)
+    assert tiny_autoencoder.runs_in_strips(tiny, height, 24)
+    torch.testing.assert_close(encode(tiny, images), whole, rtol=0, atol=1e-6)
+    torch.testing.assert_close(decode(tiny, whole), picture, rtol=0, atol=1e-6)
+    assert picture.std() > 0.001
+    with torch.enable_grad():
+        assert not tiny_autoencoder.runs_in_strips(tiny, height, 24)
+    tiny.enable_tiling()
+    assert not tiny_autoencoder.runs_in_strips(tiny, height, 24)
 
 
 @torch.no_grad()

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pocold.checkpoints import load_component
 from pocold.imaging.files import read_json
+from pocold.models import strips, tiny_autoencoder
 from pocold.models.patch_autoencoder import PATCH, PatchAutoencoder
-from pocold.models.strips import decode_in_strips, encode_in_strips, runs_in_strips
 
 Autoencoder: TypeAlias = AutoencoderKL | PatchAutoencoder | AutoencoderTiny
 
@@ -90,10 +90,11 @@ def encode_moments(vae: Autoencoder, images: Tensor) -> Tensor:
     """
     images = images.to(vae.dtype)
     if isinstance(vae, AutoencoderTiny):
-        latents = vae.encode(images).latents
+        own = tiny_autoencoder.runs_in_strips(vae, *images.shape[-2:])
+        latents = tiny_autoencoder.encode_in_strips(vae, images) if own else vae.encode(images).latents
         return torch.cat([latents, torch.full_like(latents, _CERTAIN)], dim=1)
-    if isinstance(vae, AutoencoderKL) and runs_in_strips(vae, *images.shape[-2:]):
-        return encode_in_strips(vae, images)
+    if isinstance(vae, AutoencoderKL) and strips.runs_in_strips(vae, *images.shape[-2:]):
+        return strips.encode_in_strips(vae, images)
     return vae.encode(images).latent_dist.parameters
 
 
@@ -132,9 +133,11 @@ def encode_hint(vae: Autoencoder, warped: Tensor, visible: Tensor) -> Tensor:
 def decode(vae: Autoencoder, latents: Tensor) -> Tensor:
     """Latents ``(B, C, h, w)`` -> pictures ``(B, 3, H, W)`` in about [-1, 1]."""
     latents = (latents / vae.config.scaling_factor + _shift(vae)).to(vae.dtype)
-    factor = downsampling_factor(vae)
-    if isinstance(vae, AutoencoderKL) and runs_in_strips(vae, *(factor * side for side in latents.shape[-2:])):
-        return decode_in_strips(vae, latents)
+    height, width = (downsampling_factor(vae) * side for side in latents.shape[-2:])
+    if isinstance(vae, AutoencoderKL) and strips.runs_in_strips(vae, height, width):
+        return strips.decode_in_strips(vae, latents)
+    if isinstance(vae, AutoencoderTiny) and tiny_autoencoder.runs_in_strips(vae, height, width):
+        return tiny_autoencoder.decode_in_strips(vae, latents)
     return vae.decode(latents).sample
 
 

@@ -13,7 +13,7 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.modeling_utils import ModelMixin
-from diffusers.models.resnet import Downsample2D, Upsample2D
+from diffusers.models.resnet import Downsample2D
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
@@ -22,6 +22,7 @@ from pocold.densepose.encoding import POSE_CHANNELS
 from pocold.models.attention import DoubleAttention
 from pocold.models.blocks import ForwardPass, UNetBlock
 from pocold.models.pose_constraint import PoseConstraint
+from pocold.models.upsampling import Upsample
 
 _SCALE_UNIT = 100.0  # of the guidance scales, as time steps
 
@@ -146,7 +147,7 @@ class UNet(ModelMixin, ConfigMixin):
             inputs = [previous + skips.pop(), *(widths[level] + skips.pop() for _ in range(count - 1))]
             up = block(level, inputs, count)
             if level > 0:
-                up.upsamplers.append(Upsample2D(widths[level], use_conv=True))
+                up.upsamplers.append(Upsample(widths[level]))
             self.up_blocks.append(up)
             previous = widths[level]
 
@@ -292,7 +293,7 @@ class UNet(ModelMixin, ConfigMixin):
                 hidden = layer(resnet, attention, hidden, skips.pop())
             for upsampler in block.upsamplers:
                 # Odd sizes round up on the way down, so the way up aims at the size of the map it will meet.
-                hidden = upsampler(hidden, output_size=skips[-1].shape[-2:])
+                hidden = upsampler(hidden, skips[-1].shape[-2:])
 
         sample = self.conv_out(nn.functional.silu(self.conv_norm_out(hidden)))
         if self.config.hint_skip:
