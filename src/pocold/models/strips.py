@@ -128,10 +128,10 @@ def _enlarged(conv: nn.Conv2d, hidden: list[Tensor]) -> Tensor:
     """
     small = hidden.pop()
     height, width = small.shape[-2:]
-    merged = merged_weights(conv.weight)
+    merged = list(merged_weights(conv.weight))
     result = _empty(small, conv.out_channels, 2 * height, 2 * width)
-    # Not much smaller than the weights, which are read anew for each strip.
-    where = list(_strips(2 * height, result, small.shape[1], 2, 2 * merged.numel()))
+    # Not smaller than the weights, which are read anew for each strip.
+    where = list(_strips(2 * height, result, small.shape[1], 2, 4 * conv.weight.numel()))
     edge = torch.zeros_like(small[:, :, :1])
     parts = [small[:, :, first // 2 : last // 2].clone() for first, last in where] + [edge]
     above = edge

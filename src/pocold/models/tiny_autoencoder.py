@@ -48,7 +48,7 @@ def decode_in_strips(vae: AutoencoderTiny, latents: Tensor) -> Tensor:
     last = max(i for i, layer in enumerate(layers) if isinstance(layer, nn.Upsample))
     small = layers[:last](torch.tanh(latents / 3) * 3)  # as DecoderTiny clamps
     enlarging, rest = layers[last + 1], layers[last + 2 :]
-    merged = merged_weights(enlarging.weight) if takes_small_map(enlarging, small) else None
+    merged = list(merged_weights(enlarging.weight)) if takes_small_map(enlarging, small) else None
 
     def finest(part: Tensor) -> Tensor:
         if merged is None:

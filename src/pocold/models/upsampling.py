@@ -7,6 +7,7 @@ the middle of the window lies, so there are four 2x2 convolutions, one for each.
 Legend: B batch, C channels in, O out, h w size of the small map.
 """
 
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 import torch
@@ -47,20 +48,18 @@ def takes_small_map(conv: nn.Module, hidden: Tensor) -> bool:
     )
 
 
-def merged_weights(weight: Tensor) -> Tensor:
-    """Weights ``(O, C, 3, 3)`` -> those of the four 2x2 convolutions, one after the other, ``(4 O, C, 2, 2)``.
+def merged_weights(weight: Tensor) -> Iterator[Tensor]:
+    """Weights ``(O, C, 3, 3)`` -> those of the four 2x2 convolutions, each ``(O, C, 2, 2)``, made when it is asked for.
 
     In order: upper left, upper right, lower left, lower right of four pixels. Sums are made in float32.
     """
     outs, channels = weight.shape[:2]
     taps = weight.detach().float().reshape(-1, 9)
-    merged = taps.new_empty(4, outs * channels, 4)
-    for phase, sums in enumerate(_sums()):
-        torch.mm(taps, sums, out=merged[phase])
-    return merged.view(4 * outs, channels, 2, 2).to(weight.dtype)
+    for sums in _sums():
+        yield (taps @ sums).view(outs, channels, 2, 2).to(weight.dtype)
 
 
-def convolve_doubled(padded: Tensor, merged: Tensor, bias: Tensor | None) -> Tensor:
+def convolve_doubled(padded: Tensor, merged: Iterable[Tensor], bias: Tensor | None) -> Tensor:
     """The convolution of the enlarged map.
 
     Args:
@@ -71,15 +70,17 @@ def convolve_doubled(padded: Tensor, merged: Tensor, bias: Tensor | None) -> Ten
     Returns:
         ``(B, O, 2 h, 2 w)``.
     """
-    batch, (height, width) = len(padded), padded.shape[-2:]
-    # Each of the four sees the pixel and those beside it on its own side: one convolution of the padded map gives
-    # them all, shifted by nothing or by one.
-    all_four = F.conv2d(padded, merged, None if bias is None else bias.repeat(4)).unflatten(1, (4, -1))
-    result = all_four.new_empty(batch, all_four.shape[2], height - 2, 2, width - 2, 2)
-    for phase in range(4):
-        lower, right = divmod(phase, 2)
-        result[:, :, :, lower, :, right] = all_four[:, phase, :, lower : lower + height - 2, right : right + width - 2]
-    return result.view(batch, -1, 2 * (height - 2), 2 * (width - 2))
+    batch, height, width = len(padded), padded.shape[-2] - 2, padded.shape[-1] - 2
+    result = None
+    for phase, weight in enumerate(merged):
+        lower, right = divmod(phase, 2)  # each sees the pixel and those beside it on its own side
+        seen = padded[:, :, lower : lower + height + 1, right : right + width + 1]
+        values = F.conv2d(seen, weight, bias)
+        if result is None:
+            result = values.new_empty(batch, len(weight), height, 2, width, 2)
+        result[:, :, :, lower, :, right] = values
+    assert result is not None
+    return result.view(batch, -1, 2 * height, 2 * width)
 
 
 @cache
