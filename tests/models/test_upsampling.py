@@ -51,7 +51,6 @@ def test_half_precision_is_as_exact_as_the_plain_form(layer):
     assert (result - exact).abs().mean() < 1.3 * (plain - exact).abs().mean()
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
 def test_where_it_is_taken(layer):
     hidden = torch.randn(1, 6, 8, 8)
     assert not takes_small_map(layer.conv, hidden)  # gradients
@@ -60,10 +59,17 @@ def test_where_it_is_taken(layer):
         assert not takes_small_map(layer.conv, hidden[:, :, :7])  # small
         assert not takes_small_map(nn.Sequential(layer.conv), hidden)  # an adapter
         assert not takes_small_map(layer.conv, hidden.to("meta"))
-        traced = torch.jit.trace(_Doubling(layer), hidden, check_trace=False)
-    kinds = {node.kind() for node in traced.inlined_graph.nodes()}
-    assert "aten::upsample_nearest2d" in kinds
-    assert "aten::mm" not in kinds
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_trace_holds_it_too(layer):  # OpenVINO reads one
+    hidden = torch.randn(1, 6, 8, 8)
+    traced = torch.jit.trace(_Doubling(layer), hidden, check_trace=False)
+    assert "aten::upsample_nearest2d" not in {node.kind() for node in traced.inlined_graph.nodes()}
+    other = torch.randn(1, 6, 8, 8)
+    torch.testing.assert_close(traced(other), layer.conv(F.interpolate(other, scale_factor=2.0)), rtol=0, atol=1e-6)
 
 
 class _Doubling(nn.Module):

@@ -35,12 +35,11 @@ class Upsample(nn.Module):
 def takes_small_map(conv: nn.Module, hidden: Tensor) -> bool:
     """Whether a convolution after enlarging ``hidden`` is computed from the small map.
 
-    Not where gradients are asked for or the network is traced, not for adapters in its place, not for maps
+    Not where gradients are asked for or torch.compile reads along, not for adapters in its place, not for maps
     so small that adding weights costs what is saved, and not on a GPU, where it was not measured.
     """
     return (
         not torch.is_grad_enabled()
-        and not torch.jit.is_tracing()
         and not torch.compiler.is_compiling()
         and type(conv) is nn.Conv2d
         and hidden.device.type == "cpu"
