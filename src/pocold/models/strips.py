@@ -204,17 +204,20 @@ def _padded(
 
 def _affine(norm: nn.GroupNorm, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """What a norm adds and multiplies by, by the statistics of all of ``hidden``; float32 ``(1, C, 1, 1)``."""
-    count = 0  # of values in a group; sums in float64, for a mean square loses what a variance needs
+    count = hidden[0].numel() // norm.num_groups
     total = squares = torch.zeros(norm.num_groups, dtype=torch.float64)
+    middle: Tensor | None = None  # near the mean: squares of what differs from it keep what a variance needs
     for start, stop in _strips(hidden.shape[-2], hidden, hidden.shape[1]):
         values = hidden[:, :, start:stop].reshape(norm.num_groups, -1).float()
-        variance, mean = torch.var_mean(values, dim=1, correction=0)
-        number = values.shape[1]
-        count += number
-        total = total + number * mean.double()
-        squares = squares + number * (variance.double() + mean.double().square())
-    mean = total / count  # (G,)
+        if middle is None:
+            middle = values.mean(dim=1, keepdim=True)
+        values = values - middle
+        total = total + values.sum(dim=1).double()  # sums: torch.var_mean takes ten times as long
+        squares = squares + values.square_().sum(dim=1).double()
+    assert middle is not None
+    mean = total / count  # (G,), of what differs from the middle
     deviation = (squares / count - mean.square()).clamp(min=0).add(norm.eps).sqrt()
+    mean = mean + middle[:, 0].double()
     per_group = hidden.shape[1] // norm.num_groups
     scale = norm.weight.double() / deviation.repeat_interleave(per_group)
     shift = norm.bias.double() - mean.repeat_interleave(per_group) * scale
