@@ -111,7 +111,7 @@ def _halved(block: ResnetBlock2D, hidden: Tensor) -> tuple[Tensor, Tensor]:
     channels, height = block.conv1.out_channels, hidden.shape[-2]
     inner, shortcut = hidden[:, :channels], hidden[:, channels:]
     above = hidden[:, :, :0]  # the row above a strip as it was: written over by then
-    for start, stop in _strips(height, hidden, hidden.shape[1]):
+    for start, stop in _strips(height, hidden, hidden.shape[1], least=4 * block.conv1.weight.numel()):
         seen = (above, hidden[:, :, start : stop + 1])
         padded = _padded(seen, (1, 1, int(start == 0), int(stop == height)), affine)
         above = hidden[:, :, stop - 1 : stop].clone()
@@ -130,7 +130,6 @@ def _enlarged(conv: nn.Conv2d, hidden: list[Tensor]) -> Tensor:
     height, width = small.shape[-2:]
     merged = list(merged_weights(conv.weight))
     result = _empty(small, conv.out_channels, 2 * height, 2 * width)
-    # Not smaller than the weights, which are read anew for each strip.
     where = list(_strips(2 * height, result, small.shape[1], 2, 4 * conv.weight.numel()))
     edge = torch.zeros_like(small[:, :, :1])
     parts = [small[:, :, first // 2 : last // 2].clone() for first, last in where] + [edge]
@@ -170,7 +169,8 @@ def _convolved(
     width = (hidden.shape[-1] + left + right - 3) // stride + 1
     affine = None if norm is None else _affine(norm, hidden)
     result = _empty(hidden, conv.out_channels, height, width) if into is None else into
-    for start, stop in _strips(height, result, hidden.shape[1]):
+    # Strips are not smaller than the weights, which are read anew for each.
+    for start, stop in _strips(height, result, hidden.shape[1], least=4 * conv.weight.numel()):
         first, last = start * stride - above, (stop - 1) * stride - above + 3  # of the rows that are seen
         seen = hidden[:, :, max(first, 0) : last]
         padded = _padded([seen], (left, right, max(-first, 0), max(last - rows, 0)), affine)
